@@ -1,0 +1,37 @@
+# `make train` and `make test` are all that a newcomer needs; both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= configs/vqvae/adaptive_compression_example.yaml
+STAMP := $(VENV)/.installed
+NATIVE := $(wildcard csrc/* csrc/*/*)
+# Torch may come from a folder of wheels on an offline machine: PIP_FIND_LINKS does that.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup train test lint types clean
+setup: $(STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "spinlock needs Python >= 3.11; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml CMakeLists.txt constraints.txt $(NATIVE) | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/spinlock train-vqvae --config $(CONFIG) --verbose
+
+test: lint types
+	$(BIN)/python -m pytest --numprocesses auto
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

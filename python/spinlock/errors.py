@@ -1,0 +1,28 @@
+"""What spinlock raises: every message names the thing, what was expected, what came, the remedy.
+
+All are ``ValueError`` as well, so that callers who know only the standard library catch them.
+"""
+
+
+class SpinlockError(ValueError):
+    """Base class: the text of every subclass is written for the person at the keyboard."""
+
+
+class ConfigError(SpinlockError):
+    """A configuration file, flag or plan that cannot be used."""
+
+
+class DataError(SpinlockError):
+    """A data set, column or feature matrix that cannot be used."""
+
+
+class LayoutError(SpinlockError):
+    """Codebook sizes, dimensions or an alignment that describe no layout."""
+
+
+class InputError(SpinlockError):
+    """A tensor, index or argument that does not fit the quantizer or model it was given to."""
+
+
+class CheckpointError(SpinlockError):
+    """A checkpoint folder that is missing, damaged, foreign or from a newer format."""
