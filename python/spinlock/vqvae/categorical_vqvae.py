@@ -1,0 +1,141 @@
+"""The protocol that both forms of the categorical hierarchical VQ-VAE share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.errors import InputError
+from spinlock.modules import NestedResidualQuantizer, RaggedVectorQuantizer
+from spinlock.modules.outputs import QuantizerOutput, UsageSummary
+from spinlock.vqvae.config import CategoricalVQVAEConfig
+
+
+class VQVAEOutput(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        reconstruction: ``[B, N]``.
+        indices: int64 ``[B, C * L]``, category-major.
+        losses: weighted scalar terms by name; ``total`` is the sum of the others.
+    """
+
+    reconstruction: Tensor
+    indices: Tensor
+    losses: dict[str, Tensor]
+
+
+class CategoricalHierarchicalVQVAE(nn.Module, ABC):
+    """Features ``[B, N]``, grouped by category, to tokens ``[B, C * L]`` and back.
+
+    Subclasses give :meth:`encode` and :meth:`decode`; the quantizer is a module of
+    :mod:`spinlock.modules`.  In training mode a forward pass also updates EMA codebooks; in
+    evaluation mode nothing is written.  Build one with :func:`spinlock.vqvae.build_vqvae`.
+
+    Attributes:
+        config: the dimensions and options it was built from.
+        quantizer: the quantizer of all categories and levels.
+    """
+
+    quantizer: NestedResidualQuantizer | RaggedVectorQuantizer
+
+    def __init__(self, config: CategoricalVQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Features ``[B, N]`` to the latents that the quantizer takes, ``[B, W]``."""
+
+    @abstractmethod
+    def decode(self, quantized: Tensor) -> Tensor:
+        """Quantized latents ``[B, W]`` to reconstructed features ``[B, N]``."""
+
+    def quantize(self, latents: Tensor) -> QuantizerOutput:
+        """Latents ``[B, W]`` to codes; in training mode this updates EMA codebooks."""
+        output: QuantizerOutput = self.quantizer(latents)
+        return output
+
+    def forward(self, x: Tensor) -> VQVAEOutput:
+        """Encodes, quantizes and decodes ``[B, N]`` and computes every loss term."""
+        self._check_features(x)
+        latents = self.encode(x)
+        output = self.quantize(latents)
+        reconstruction = self.decode(output.quantized)
+        losses = {"reconstruction": nn.functional.mse_loss(reconstruction, x)}
+        reduce = torch.mean if self.config.commitment_reduction == "mean" else torch.sum
+        losses["commitment"] = self.config.commitment_cost * reduce(output.losses.commitment)
+        if not self.config.use_ema:
+            losses["codebook"] = reduce(output.losses.codebook)
+        losses.update(self._auxiliary_losses(x, latents, output.quantized))
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return VQVAEOutput(reconstruction, output.indices, losses)
+
+    @torch.no_grad()
+    def get_tokens(self, x: Tensor) -> Tensor:
+        """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state."""
+        self._check_features(x)
+        with self._evaluating():
+            return self.quantize(self.encode(x)).indices
+
+    @torch.no_grad()
+    def get_category_tokens(self, x: Tensor) -> dict[str, Tensor]:
+        """Tokens ``[B, L]`` per category name."""
+        tokens = self.get_tokens(x).split(self.config.num_levels, dim=1)
+        return dict(zip(self.config.category_names, tokens, strict=True))
+
+    @torch.no_grad()
+    def decode_from_tokens(self, tokens: Tensor) -> Tensor:
+        """Features ``[B, N]`` that the tokens ``[B, C * L]`` stand for; writes no state."""
+        with self._evaluating():
+            return self.decode(self.quantizer.decode(tokens))
+
+    @torch.no_grad()
+    def initialize_from(self, x: Tensor, generator: torch.Generator) -> None:
+        """Initialises what depends on data from training features ``[B, N]``: the codebooks."""
+        self._check_features(x)
+        with self._evaluating():
+            self.quantizer.initialize_from(self.encode(x), generator)
+
+    @torch.no_grad()
+    def revive(self, x: Tensor, threshold: float, generator: torch.Generator) -> int:
+        """Moves codes used less than ``threshold`` x the mean onto rows of ``x``; their number."""
+        with self._evaluating():
+            return self.quantizer.revive(self.encode(x), threshold, generator)
+
+    def usage(self) -> UsageSummary:
+        """Utilization, perplexity and dead codes since the last :meth:`reset_usage`."""
+        return self.quantizer.usage()
+
+    def reset_usage(self) -> None:
+        """Starts the usage counters anew, as at the start of an epoch."""
+        self.quantizer.reset_usage()
+
+    def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
+        """Further weighted loss terms; the shared protocol has none."""
+        del x, latents, quantized
+        return {}
+
+    def _check_features(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.config.num_features:
+            raise InputError(
+                f"features must be [B, {self.config.num_features}] "
+                f"({self.config.num_categories} categories side by side), got "
+                f"{list(x.shape)}: order the columns by category first"
+            )
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode for the length of a call."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode

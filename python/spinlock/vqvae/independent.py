@@ -1,0 +1,106 @@
+"""The published form: every category and level has a head and a codebook of its own."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from spinlock.modules import RaggedVectorQuantizer
+from spinlock.vqvae.auxiliary import orthogonality_loss, topographic_loss
+from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
+from spinlock.vqvae.config import CategoricalVQVAEConfig
+from spinlock.vqvae.packed import (
+    CategoryEncoder,
+    PackedLayerNorm,
+    PackedLinear,
+    PackedSegments,
+    SharedDecoder,
+)
+
+# Pairwise losses grow with the square of the rows; this many say enough about a batch.
+_PAIRWISE_ROWS = 128
+
+
+class IndependentVQVAE(CategoricalHierarchicalVQVAE):
+    """Per-category MLP embedding, one LayerNorm head per level, one shared decoder of all codes.
+
+    With their weights above 0, three losses are added: ``orthogonality`` between the categories'
+    latents, ``informativeness`` (a partial decoder per category and level reconstructs the
+    category's features from that level's codes alone) and ``topographic`` (distances between
+    latents follow the distances between features).  The pairwise two look at the first 128 rows
+    of a batch.
+    """
+
+    quantizer: RaggedVectorQuantizer
+
+    def __init__(self, config: CategoricalVQVAEConfig) -> None:
+        super().__init__(config)
+        levels = config.num_levels
+        widths = tuple(dim for dims in config.latent_dims for dim in dims)
+        self.features = PackedSegments(config.category_sizes)
+        self.heads_out = PackedSegments(widths)
+        self.category_latents = PackedSegments([sum(dims) for dims in config.latent_dims])
+        self.encoder = CategoryEncoder(
+            self.features, config.group_hidden_dim, config.group_embedding_dim, config.dropout
+        )
+        self.heads = PackedLinear([config.group_embedding_dim] * len(widths), widths)
+        self.head_dropout = nn.Dropout(config.dropout)
+        self.head_norm = PackedLayerNorm(self.heads_out)
+        self.quantizer = RaggedVectorQuantizer(
+            [size for sizes in config.codebook_sizes for size in sizes],
+            widths,
+            decay=config.decay,
+            commitment_weight=config.commitment_cost,
+            commitment_reduction=config.commitment_reduction,
+            use_ema=config.use_ema,
+            init=config.codebook_init,
+            seed=config.seed,
+        )
+        self.decoder = SharedDecoder(
+            sum(widths),
+            config.decoder_hidden_dim,
+            config.num_features,
+            config.dropout,
+            zero_init=False,
+        )
+        self.partial_decoders: PackedLinear | None = None
+        if config.informativeness_weight > 0.0:
+            sizes = [size for size in config.category_sizes for _ in range(levels)]
+            self.partial_decoders = PackedLinear(widths, sizes)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features ``[B, N]`` to latents ``[B, sum of all latent dims]``, category-major."""
+        embedding = self.encoder(self.features.pad(x))
+        per_head = embedding.repeat_interleave(self.config.num_levels, dim=0)
+        return self.heads_out.unpad(self.head_norm(self.head_dropout(self.heads(per_head))))
+
+    def decode(self, quantized: Tensor) -> Tensor:
+        """Quantized latents ``[B, sum of all latent dims]`` to features ``[B, N]``."""
+        reconstruction: Tensor = self.decoder(quantized)
+        return reconstruction
+
+    def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        losses: dict[str, Tensor] = {}
+        some = slice(0, _PAIRWISE_ROWS)
+        if config.orthogonality_weight > 0.0:
+            by_category = self.category_latents.pad(latents[some])
+            losses["orthogonality"] = config.orthogonality_weight * orthogonality_loss(by_category)
+        if config.topographic_weight > 0.0:
+            by_category = self.category_latents.pad(latents[some])
+            features = self.features.pad(x[some])
+            losses["topographic"] = config.topographic_weight * topographic_loss(
+                features, by_category
+            )
+        if self.partial_decoders is not None:
+            losses["informativeness"] = config.informativeness_weight * self._partial_error(
+                self.partial_decoders, x, quantized
+            )
+        return losses
+
+    def _partial_error(self, decoders: PackedLinear, x: Tensor, quantized: Tensor) -> Tensor:
+        """Mean squared error, per feature and level, of each level decoding on its own."""
+        target = self.features.pad(x).repeat_interleave(self.config.num_levels, dim=0)
+        mask = self.features.mask().to(x).repeat_interleave(self.config.num_levels, dim=0)
+        decoded = decoders(self.heads_out.pad(quantized))
+        squared = ((decoded - target) * mask).square()
+        return squared.sum() / (mask.sum() * len(x))

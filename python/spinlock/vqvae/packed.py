@@ -1,0 +1,143 @@
+"""Categories of different widths as a few batched operations on zero-padded buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class PackedSegments(nn.Module):
+    """Moves G column segments of different widths between dense and padded form.
+
+    Dense is ``[B, sum(widths)]``, the segments side by side; padded is ``[G, B, max(widths)]``
+    with zeros behind each segment, which batched matrix products take.
+
+    >>> segments = PackedSegments((2, 1))
+    >>> padded = segments.pad(torch.tensor([[1.0, 2.0, 3.0]]))
+    >>> padded.tolist()
+    [[[1.0, 2.0]], [[3.0, 0.0]]]
+    >>> segments.unpad(padded).tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+
+    pad_index: Tensor
+    unpad_index: Tensor
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.max_width = max(widths)
+        total = sum(widths)
+        # The dense row gets one zero column appended; padding points at it.
+        pad = torch.full((len(widths), self.max_width), total)
+        unpad = []
+        start = 0
+        for group, width in enumerate(widths):
+            pad[group, :width] = torch.arange(start, start + width)
+            unpad.append(torch.arange(width) + group * self.max_width)
+            start += width
+        self.register_buffer("pad_index", pad.reshape(-1), persistent=False)
+        self.register_buffer("unpad_index", torch.cat(unpad), persistent=False)
+
+    def pad(self, dense: Tensor) -> Tensor:
+        """Dense ``[B, sum(widths)]`` to padded ``[G, B, max(widths)]``."""
+        extended = nn.functional.pad(dense, (0, 1))
+        columns = extended.index_select(1, self.pad_index)
+        return columns.view(len(dense), len(self.widths), self.max_width).transpose(0, 1)
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """Padded ``[G, B, max(widths)]`` to dense ``[B, sum(widths)]``."""
+        rows = padded.transpose(0, 1).reshape(padded.shape[1], -1)
+        return rows.index_select(1, self.unpad_index)
+
+    def mask(self) -> Tensor:
+        """1 inside each segment and 0 in its padding, ``[G, 1, max(widths)]``."""
+        return (self.pad_index < sum(self.widths)).to(torch.float32).view(-1, 1, self.max_width)
+
+
+class PackedLinear(nn.Module):
+    """G affine maps of different shapes as one batched product.
+
+    Weights in the padding are zero and receive no gradient, as its inputs and outputs are zero
+    or dropped.  ``zero_init`` starts every map at 0.
+    """
+
+    def __init__(
+        self, in_widths: Sequence[int], out_widths: Sequence[int], *, zero_init: bool = False
+    ) -> None:
+        super().__init__()
+        shape = (len(in_widths), max(in_widths), max(out_widths))
+        weight = torch.zeros(shape)
+        if not zero_init:
+            for group, (rows, columns) in enumerate(zip(in_widths, out_widths, strict=True)):
+                bound = 1.0 / math.sqrt(rows)
+                weight[group, :rows, :columns] = torch.empty(rows, columns).uniform_(-bound, bound)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(shape[0], 1, shape[2]))
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """``[G, B, max(in)]`` to ``[G, B, max(out)]``."""
+        return torch.baddbmm(self.bias, padded, self.weight)
+
+
+class PackedLayerNorm(nn.Module):
+    """LayerNorm over each segment of a padded ``[G, B, max(widths)]``; padding stays 0."""
+
+    segment_mask: Tensor
+    segment_widths: Tensor
+
+    def __init__(self, segments: PackedSegments, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        mask = segments.mask()
+        self.epsilon = epsilon
+        self.register_buffer("segment_mask", mask, persistent=False)
+        self.register_buffer("segment_widths", mask.sum(-1, keepdim=True), persistent=False)
+        self.weight = nn.Parameter(torch.ones_like(mask))
+        self.bias = nn.Parameter(torch.zeros_like(mask))
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """Normalises to mean 0 and variance 1 within each segment, then scales and shifts."""
+        mean = (padded * self.segment_mask).sum(-1, keepdim=True) / self.segment_widths
+        centred = (padded - mean) * self.segment_mask
+        variance = centred.square().sum(-1, keepdim=True) / self.segment_widths
+        normalised = centred * torch.rsqrt(variance + self.epsilon)
+        return (normalised * self.weight + self.bias) * self.segment_mask
+
+
+class CategoryEncoder(nn.Module):
+    """Per-category MLP embedding: Linear, ReLU, dropout, Linear, LayerNorm.
+
+    Dense features ``[B, sum(widths)]`` to embeddings ``[C, B, embedding_dim]``.
+    """
+
+    def __init__(
+        self, segments: PackedSegments, hidden_dim: int, embedding_dim: int, dropout: float
+    ) -> None:
+        super().__init__()
+        count = len(segments.widths)
+        self.hidden = PackedLinear(segments.widths, [hidden_dim] * count)
+        self.embedding = PackedLinear([hidden_dim] * count, [embedding_dim] * count)
+        self.norm = PackedLayerNorm(PackedSegments([embedding_dim] * count))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """Padded features ``[C, B, max(widths)]`` to embeddings ``[C, B, embedding_dim]``."""
+        hidden = self.dropout(torch.relu(self.hidden(padded)))
+        embedding: Tensor = self.norm(self.embedding(hidden))
+        return embedding
+
+
+class SharedDecoder(nn.Sequential):
+    """Linear, ReLU, dropout, Linear from all codes side by side to all features."""
+
+    def __init__(
+        self, in_width: int, hidden_dim: int, out_width: int, dropout: float, *, zero_init: bool
+    ) -> None:
+        last = nn.Linear(hidden_dim, out_width)
+        if zero_init:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        super().__init__(nn.Linear(in_width, hidden_dim), nn.ReLU(), nn.Dropout(dropout), last)

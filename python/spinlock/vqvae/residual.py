@@ -1,0 +1,104 @@
+"""The residual form: each level quantizes what the levels above it missed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.modules import NestedResidualQuantizer
+from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
+from spinlock.vqvae.config import CategoricalVQVAEConfig
+from spinlock.vqvae.packed import CategoryEncoder, PackedLinear, PackedSegments, SharedDecoder
+
+
+class ResidualVQVAE(CategoricalHierarchicalVQVAE):
+    """Per category ``z = V x + MLP(x)``; ``x_hat = V^T q + MLP(all q)``; nested residual levels.
+
+    V holds the category's principal axes, and both MLPs start at 0: training starts from PCA with
+    residual quantization and improves on it.  A category has one latent vector, as wide as its
+    widest level; level l quantizes the first ``latent_dims[c][l]`` coordinates, principal ones
+    first, of the residual that the levels before it left.
+    """
+
+    quantizer: NestedResidualQuantizer
+
+    def __init__(self, config: CategoricalVQVAEConfig) -> None:
+        super().__init__(config)
+        widths = tuple(max(dims) for dims in config.latent_dims)
+        self.features = PackedSegments(config.category_sizes)
+        self.latents = PackedSegments(widths)
+        self.encoder = CategoryEncoder(
+            self.features, config.group_hidden_dim, config.group_embedding_dim, config.dropout
+        )
+        self.head = PackedLinear(
+            [config.group_embedding_dim] * config.num_categories, widths, zero_init=True
+        )
+        shape = (config.num_categories, self.features.max_width, self.latents.max_width)
+        self.analysis_axes = nn.Parameter(torch.zeros(shape))
+        self.synthesis_axes = nn.Parameter(torch.zeros(shape[0], shape[2], shape[1]))
+        self.head_dropout = nn.Dropout(config.dropout)
+        self.quantizer = NestedResidualQuantizer(
+            config.codebook_sizes,
+            config.latent_dims,
+            decay=config.decay,
+            commitment_weight=config.commitment_cost,
+            commitment_reduction=config.commitment_reduction,
+            use_ema=config.use_ema,
+            init=config.codebook_init,
+            seed=config.seed,
+        )
+        self.decoder = SharedDecoder(
+            sum(widths),
+            config.decoder_hidden_dim,
+            config.num_features,
+            config.dropout,
+            zero_init=True,
+        )
+        self._init_axes_without_data()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features ``[B, N]`` to latents ``[B, sum of category widths]``."""
+        padded = self.features.pad(x)
+        correction = self.head_dropout(self.head(self.encoder(padded)))
+        return self.latents.unpad(torch.baddbmm(correction, padded, self.analysis_axes))
+
+    def decode(self, quantized: Tensor) -> Tensor:
+        """Quantized latents ``[B, sum of category widths]`` to features ``[B, N]``."""
+        linear = torch.bmm(self.latents.pad(quantized), self.synthesis_axes)
+        reconstruction: Tensor = self.features.unpad(linear) + self.decoder(quantized)
+        return reconstruction
+
+    @torch.no_grad()
+    def initialize_from(self, x: Tensor, generator: torch.Generator) -> None:
+        """Sets the linear path to the principal axes of ``x [B, N]``, then the codebooks."""
+        self._check_features(x)
+        start = 0
+        for category, size in enumerate(self.config.category_sizes):
+            columns = x[:, start : start + size]
+            self._set_axes(category, principal_axes(columns))
+            start += size
+        super().initialize_from(x, generator)
+
+    def _init_axes_without_data(self) -> None:
+        """Coordinate axes until :meth:`initialize_from` sees data, so that z is never all 0."""
+        for category, size in enumerate(self.config.category_sizes):
+            self._set_axes(category, torch.eye(size))
+
+    @torch.no_grad()
+    def _set_axes(self, category: int, axes: Tensor) -> None:
+        width = min(self.latents.widths[category], axes.shape[1])
+        axes = axes[:, :width].to(self.analysis_axes)
+        self.analysis_axes[category].zero_()[: axes.shape[0], :width] = axes
+        self.synthesis_axes[category].zero_()[:width, : axes.shape[0]] = axes.T
+
+
+def principal_axes(columns: Tensor) -> Tensor:
+    """Principal axes of ``columns [B, n]`` as columns ``[n, n]``, largest variance first.
+
+    The largest entry of each axis is positive, so that the result does not hang on the solver.
+    """
+    centred = (columns - columns.mean(0)).double()
+    covariance = centred.T @ centred / max(len(columns), 1)
+    axes = torch.linalg.eigh(covariance).eigenvectors.flip(1)
+    largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+    return axes * torch.where(largest < 0, -1.0, 1.0)
