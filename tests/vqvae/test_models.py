@@ -121,18 +121,22 @@ def test_training_moves_ema_codebooks_towards_the_data() -> None:
 
 def test_residual_starts_as_pca() -> None:
     x = rows()
-    model = initialised(make(levels=1, codebook_init="kmeans"), x).eval()
-    latents = model.encode(x)
-    start = 0
+    model = initialised(make(levels=1), x).eval()
     widths = [max(dims) for dims in model.config.latent_dims]
-    for size, width, latent in zip(SIZES, widths, latents.split(widths, dim=1), strict=True):
-        columns = x[:, start : start + size]
-        axes = principal_axes(columns)[:, :width].float()
-        torch.testing.assert_close(latent, columns @ axes, rtol=1e-4, atol=1e-4)
-        start += size
-    full = make(compression_ratios=[1.0]) if False else model
-    if widths == list(SIZES):
-        torch.testing.assert_close(full.decode(latents), x, rtol=1e-3, atol=1e-3)
+    latents = model.encode(x).split(widths, dim=1)
+    columns = x.split(SIZES, dim=1)
+    for features, width, latent in zip(columns, widths, latents, strict=True):
+        axes = principal_axes(features)[:, :width].float()
+        torch.testing.assert_close(latent, features @ axes, rtol=1e-4, atol=1e-4)
+
+
+def test_residual_with_all_axes_loses_nothing_but_to_quantization() -> None:
+    x = rows()
+    torch.manual_seed(0)
+    config = CategoricalVQVAEConfig(("a", "b", "c"), SIZES, compression_ratios="2.0")
+    assert config.latent_dims == tuple((size,) for size in SIZES)
+    model = initialised(build_vqvae(config), x).eval()
+    torch.testing.assert_close(model.decode(model.encode(x)), x, rtol=1e-3, atol=1e-4)
 
 
 def test_more_levels_leave_less_error() -> None:
