@@ -1,0 +1,63 @@
+"""The ``feature_registry`` attribute of HDF5 files: JSON or an array, in any of several shapes."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from spinlock.data.sources import damage_as_data_error
+from spinlock.errors import DataError
+
+REGISTRY = "feature_registry"
+
+
+def registered_names(raw: object, family: str, what: str) -> tuple[str, ...] | None:
+    """The feature names that a ``feature_registry`` attribute gives to a family.
+
+    The attribute is an array of names, or JSON text: a list of names; a list of objects with
+    ``name`` (and ``index``, by which they are then ordered); an object ``{name: index}``; an
+    object whose ``features`` is one of these; or ``{family: one of these}``.
+
+    Returns:
+        The names; None where the attribute speaks of other families only.
+
+    Raises:
+        DataError: anything else; names ``what``.
+
+    >>> registered_names('{"temporal": [{"name": "energy"}, {"name": "drift"}]}', "temporal", "x")
+    ('energy', 'drift')
+    >>> registered_names('{"width": 1, "area": 0}', "shape", "x")
+    ('area', 'width')
+    """
+    value: Any = raw
+    with damage_as_data_error(what, "feature names"):
+        if isinstance(raw, np.ndarray):
+            value = [_text(entry) for entry in raw.ravel().tolist()]
+        elif isinstance(raw, (str, bytes)):
+            value = json.loads(_text(raw))
+    if isinstance(value, dict) and family in value and not isinstance(value[family], int):
+        value = value[family]
+    if isinstance(value, dict) and isinstance(value.get("features"), (list, dict)):
+        value = value["features"]
+    if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
+        return tuple(sorted(value, key=value.__getitem__))
+    if isinstance(value, dict) and all(isinstance(entry, (list, dict)) for entry in value.values()):
+        return None
+    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+        return tuple(value)
+    if isinstance(value, list) and value and all(_is_named(entry) for entry in value):
+        if all(type(entry.get("index")) is int for entry in value):
+            value = sorted(value, key=lambda entry: int(entry["index"]))
+        return tuple(entry["name"] for entry in value)
+    raise DataError(
+        f"{what} gives no feature names for family '{family}'; expected JSON text with a list of "
+        'names, a list of {"name": ...} objects, {"name": index}, or {"family": one of these}.'
+    )
+
+
+def _is_named(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
