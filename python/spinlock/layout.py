@@ -119,10 +119,9 @@ class CodebookLayout:
     def slice(self, start: int, stop: int) -> "CodebookLayout":
         """The layout of quantizers ``start .. stop - 1``, as a layout of its own.
 
-        Its flat weight buffer is the sub-range ``weight_range(start, stop)`` of this one's, its
-        codes are ``code_range(start, stop)`` and its dense columns ``input_range(start, stop)``:
-        the same offsets, relative to the first. Only padded rows differ: the slice rounds its
-        own ``latent_width``.
+        Its weight buffer, codes and dense columns are ``weight_range``, ``code_range`` and
+        ``input_range`` of this layout, at the same offsets relative to the first. Only padded rows
+        differ: the slice rounds its own ``latent_width``.
 
         Raises:
             LayoutError: unless 0 <= start < stop <= num_quantizers.
@@ -134,9 +133,7 @@ class CodebookLayout:
         ((48, 96), 48)
         """
         first, end = self._checked_range(start, stop)
-        return CodebookLayout(
-            self.codebook_sizes[first:end], self.dims[first:end], alignment=self.alignment
-        )
+        return CodebookLayout(self.codebook_sizes[first:end], self.dims[first:end], self.alignment)
 
     def weight_range(self, start: int, stop: int) -> tuple[int, int]:
         """(first, end) elements of quantizers ``start .. stop - 1`` in the flat weight buffer."""
@@ -219,9 +216,8 @@ class CodebookLayout:
         first, end = _as_int("start", start), _as_int("stop", stop)
         if not 0 <= first < end <= self.num_quantizers:
             raise LayoutError(
-                f"quantizers {first} .. {end - 1} (start={first}, stop={end}): expected "
-                f"0 <= start < stop <= {self.num_quantizers}, the layout's number of quantizers; "
-                "count from the first quantizer and take at least one"
+                f"quantizers: expected 0 <= start < stop <= {self.num_quantizers} (all of them), "
+                f"got start={first}, stop={end}; take at least one, counted from the first"
             )
         return first, end
 
@@ -240,35 +236,37 @@ def _planned(
     return plan, tuple((name, getattr(plan, name)) for name in derived)
 
 
-def _as_int(name: str, value: object) -> int:
-    # bool is an int to Python, yet True codes is a mistake.
-    if not isinstance(value, bool | np.bool_) and hasattr(value, "__index__"):
-        try:
-            number = operator.index(value)
-        except TypeError:
-            pass
-        else:
-            if abs(number) > _INT64_MAX:
-                raise LayoutError(f"{name}: expected an integer of 64 bits, got {number}; lower it")
-            return number
-    raise LayoutError(
-        f"{name}: expected an integer, got {value!r} ({type(value).__name__}); "
-        "convert it with int(...) where rounding down is meant"
-    )
+def _as_int(name: str, value: Any) -> int:
+    try:
+        # bool is an int to Python, yet True codes is a mistake.
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise LayoutError(
+            f"{name}: expected an integer, got {value!r} ({type(value).__name__}); "
+            "convert it with int(...) where rounding down is meant"
+        )
+    if abs(number) > _INT64_MAX:
+        raise LayoutError(f"{name}: expected an integer of 64 bits, got {number}; lower it")
+    return number
+
+
+def _as_list(name: str, values: Any, entries: str) -> list[Any]:
+    listed = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim > 0)
+    if not listed or isinstance(values, str | bytes):
+        raise LayoutError(
+            f"{name}: expected a list of {entries}, one per quantizer, got "
+            f"{type(values).__name__} {values!r}; wrap a single one in a list"
+        )
+    return list(values)
 
 
 def _as_ints(name: str, values: object) -> tuple[int, ...]:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        raise LayoutError(
-            f"{name}: expected a list or tuple of integers, one per quantizer, got {values!r} "
-            f"({type(values).__name__}); wrap a single one: {name}=(16,)"
-        )
-    if isinstance(values, np.ndarray) and values.ndim != 1:
-        raise LayoutError(
-            f"{name}: expected one integer per quantizer, got an array of shape "
-            f"{list(values.shape)}; flatten it"
-        )
-    return tuple(_as_int(f"{name}[{q}]", value) for q, value in enumerate(values))
+    entries = _as_list(name, values, "integers")
+    if all(type(value) is int and abs(value) <= _INT64_MAX for value in entries):
+        return tuple(entries)
+    return tuple(_as_int(f"{name}[{q}]", value) for q, value in enumerate(entries))
 
 
 def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
@@ -282,18 +280,20 @@ def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def _as_float32(name: str, values: object) -> list[NDArray[np.float32]]:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        raise LayoutError(
-            f"{name}: expected a list with one matrix per quantizer, got a "
-            f"{type(values).__name__}; wrap a single matrix in a list"
-        )
     arrays = []
-    for q, value in enumerate(values):
+    for q, value in enumerate(_as_list(name, values, "matrices")):
         array = _as_array(f"{name}[{q}]", value)
         if array.dtype.kind not in "fiu":
             raise LayoutError(
                 f"{name}[{q}]: expected real numbers, got an array of {array.dtype}; "
                 "convert it to float32"
             )
-        arrays.append(array.astype(np.float32, copy=False))
+        try:
+            with np.errstate(over="raise"):
+                arrays.append(array.astype(np.float32, copy=False))
+        except FloatingPointError as error:
+            raise LayoutError(
+                f"{name}[{q}]: expected values of float32, at most 3.4e38, got larger ones; "
+                "rescale them"
+            ) from error
     return arrays
