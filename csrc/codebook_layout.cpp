@@ -1,6 +1,5 @@
 #include "codebook_layout.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <limits>
 #include <utility>
@@ -56,12 +55,12 @@ PackingPlan::PackingPlan(std::vector<std::int64_t> codebook_sizes_, std::vector<
                          std::int64_t alignment_)
     : codebook_sizes(std::move(codebook_sizes_)), dims(std::move(dims_)), alignment(alignment_) {
   require_valid(*this);
-  const std::int64_t base = std::max(kBaseAlignment, alignment);
   std::int64_t padded_width = 0;
   for (std::size_t q = 0; q < num_quantizers(); ++q) {
     const auto too_large = [this, q] { throw_too_large(*this, q); };
     const std::int64_t padded = checked_round_up(dims[q], alignment, too_large);
     const std::int64_t elements = checked_multiply(codebook_sizes[q], padded, too_large);
+    const std::int64_t block = checked_round_up(elements, kBaseAlignment, too_large);
 
     padded_dims.push_back(padded);
     input_offsets.push_back(input_width);
@@ -69,13 +68,13 @@ PackingPlan::PackingPlan(std::vector<std::int64_t> codebook_sizes_, std::vector<
     code_offsets.push_back(total_codes);
     weight_offsets.push_back(weight_size);
 
-    weight_size = checked_add(weight_size, checked_round_up(elements, base, too_large), too_large);
-    padded_width = checked_add(padded_width, padded, too_large);
-    latent_width = checked_round_up(padded_width, base, too_large);
-    if (weight_size > kMaxElements || latent_width > kMaxElements) too_large();
-    // Neither sum can overflow: padded elements are at least as many as codes and as dims.
+    weight_size = checked_add(weight_size, block, too_large);
+    if (weight_size > kMaxElements) too_large();
+    // K and D being at least 1, no other total exceeds weight_size.
     input_width += dims[q];
+    padded_width += padded;
     total_codes += codebook_sizes[q];
+    latent_width = checked_round_up(padded_width, kBaseAlignment, too_large);
   }
 }
 

@@ -16,15 +16,16 @@ inline constexpr std::int64_t kBaseAlignment =
 // Where Q ragged codebooks, K_q codes of D_q dimensions each, lie in one flat buffer, and where
 // their latents lie in one row. Offsets and sizes count float32 elements, in 64 bits.
 //
-// With base = max(kBaseAlignment, alignment), sums running over the quantizers before q:
+// Sums run over the quantizers before q:
 //   padded_dims[q]    = D_q rounded up to `alignment`: the stride of one code
 //   input_offsets[q]  = sum D              first column in a dense row of input_width
 //   latent_offsets[q] = sum padded_dims    first column in a padded row of latent_width
 //   code_offsets[q]   = sum K              global id of code 0
-//   weight_offsets[q] = sum round_up(K * padded_dims, base)    first element of codebook q
+//   weight_offsets[q] = sum round_up(K * padded_dims, kBaseAlignment)    first element
 // weight_size is the sum over all quantizers, latent_width the sum of padded_dims rounded up to
-// base. Since every term depends on its own quantizer only, a run of quantizers start .. stop - 1
-// has the plan of its own K and D, moved by the offsets of `start`.
+// kBaseAlignment. Both being powers of two, a larger `alignment` holds for these as well. Since
+// every term depends on its own quantizer only, a run of quantizers start .. stop - 1 has the plan
+// of its own K and D, moved by the offsets of `start`.
 struct PackingPlan {
   // Throws LayoutError for a plan that is empty, has entries below 1, an alignment that is no power
   // of two, or needs more bytes than 64 bits can count. Allocates no buffer.
