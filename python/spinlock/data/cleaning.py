@@ -1,0 +1,296 @@
+"""``FeatureCleaner``: raw columns to finite, capped, varying, distinct ones."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from spinlock.analysis.statistics import DEFAULT_CAPACITY, Moments, accumulate, row_blocks
+from spinlock.data.cleaning_passes import (
+    RawColumns,
+    RawColumnsPass,
+    RepairedColumns,
+    RepairedColumnsPass,
+)
+from spinlock.data.cleaning_report import CleaningReport
+from spinlock.data.cleaning_steps import Selection, Thresholds
+from spinlock.data.column_repair import OUTLIER_METHODS, ColumnRepair, outlier_caps
+from spinlock.data.matrix import (
+    State,
+    listed,
+    matrix_of,
+    names_of,
+    require_columns,
+    require_finite,
+    require_keys,
+)
+from spinlock.errors import CheckpointError, ConfigError, DataError
+
+Blocks = Callable[[], Iterable[ArrayLike]]
+
+
+class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Fills, caps and selects columns; fitted on training rows, applied to any.
+
+    The order is fixed: NaN and infinities become the column's median; outliers are capped; then
+    columns without variance, columns with extreme variance and near-duplicates are dropped, each
+    judged on the filled and capped training rows. Medians and caps come from finite values only,
+    exactly while there are at most ``sample_rows`` rows, and from a uniform sample above.
+
+    Args:
+        enabled: False keeps all columns and values as they are; values that are not finite are
+            then an error.
+        variance_threshold: columns with a variance (raw units squared) of at most this are
+            dropped; so are those whose standard deviation is within float32's rounding, 2^-23 of
+            their largest magnitude, whatever their units.
+        max_variance_threshold: see ``max_cv_threshold``.
+        max_cv_threshold: columns are dropped when their variance (raw units squared) exceeds
+            ``max_variance_threshold`` and their coefficient of variation, std / mean |x|, exceeds
+            this. The latter has no units, equals std / mean for positive columns and stays
+            bounded for columns around 0.
+        deduplicate_threshold: of columns with \\|Pearson r\\| above this, the one with fewer filled
+            values is kept, then the one with more distinct values, then the earlier; 1 keeps all.
+        outlier_method: ``percentile``, ``iqr``, ``mad`` or ``none``; see ``outlier_caps``.
+        percentile_range: two percentiles, 0 <= low < high <= 100.
+        iqr_multiplier: in interquartile ranges beyond the quartiles.
+        mad_threshold: in standard deviations, each 1.4826 MAD, around the median.
+        sample_rows: rows kept for medians, percentiles and distinct values.
+        block_rows: rows of the blocks that ``fit`` cuts a matrix into.
+        seed: of the row sample.
+
+    Attributes:
+        feature_names_in_: str [D].
+        kept_: int64 [k], the raw columns that stay, ascending.
+        repair_: medians and caps of those columns.
+        report_: what each step did.
+
+    >>> raw = np.array([[1.0, 5.0, 0.0], [np.nan, 5.0, 1.0], [3.0, 5.0, 4.0]], dtype=np.float32)
+    >>> cleaner = FeatureCleaner(outlier_method="none").fit(raw, names=["a::x", "a::y", "a::z"])
+    >>> cleaner.transform(raw).tolist(), cleaner.get_feature_names_out().tolist()
+    ([[1.0, 0.0], [2.0, 1.0], [3.0, 4.0]], ['a::x', 'a::z'])
+    >>> [f"{f.name}: {f.reason}" for f in cleaner.report_.dropped]
+    ['a::y: constant']
+    """
+
+    def __init__(
+        self,
+        *,
+        enabled: bool = True,
+        variance_threshold: float = 1e-16,
+        max_variance_threshold: float = 1e10,
+        max_cv_threshold: float = 10.0,
+        deduplicate_threshold: float = 0.99,
+        outlier_method: str = "percentile",
+        percentile_range: Sequence[float] = (0.5, 99.5),
+        iqr_multiplier: float = 3.0,
+        mad_threshold: float = 5.0,
+        sample_rows: int = DEFAULT_CAPACITY,
+        block_rows: int = 65_536,
+        seed: int = 0,
+    ) -> None:
+        self.enabled = enabled
+        self.variance_threshold = variance_threshold
+        self.max_variance_threshold = max_variance_threshold
+        self.max_cv_threshold = max_cv_threshold
+        self.deduplicate_threshold = deduplicate_threshold
+        self.outlier_method = outlier_method
+        self.percentile_range = percentile_range
+        self.iqr_multiplier = iqr_multiplier
+        self.mad_threshold = mad_threshold
+        self.sample_rows = sample_rows
+        self.block_rows = block_rows
+        self.seed = seed
+
+    def fit(self, X: Any, y: object = None, *, names: Sequence[str] | None = None) -> Self:  # noqa: ARG002
+        """Fit on training rows [N, D]: a matrix, or a table with ``features`` and ``names``.
+
+        Raises:
+            ConfigError: a parameter out of its range.
+            DataError: not a matrix of numbers, no rows, or no column left.
+        """
+        features = matrix_of(X)
+        given = names_of(X, names, features.shape[1])
+        return self.fit_blocks(lambda: row_blocks(features, self.block_rows), given)
+
+    def fit_blocks(self, blocks: Blocks, names: Sequence[str]) -> Self:
+        """Fit on blocks [n, D] of consecutive rows; ``blocks()`` is iterated twice."""
+        self._check_parameters()
+        if not self.enabled:
+            return self._fit_disabled(blocks, tuple(names))
+        raw = accumulate(self.raw_pass(), blocks()).finalise()
+        if len(names) != len(raw.moments.count):
+            raise DataError(f"{len(raw.moments.count)} columns came with {len(names)} names.")
+        repair = self.plan_repair(raw)
+        repaired = accumulate(self.repaired_pass(repair), blocks()).finalise()
+        return self.conclude(tuple(names), raw, repair, repaired)
+
+    def raw_pass(self) -> RawColumnsPass:
+        """The mergeable statistic of the first pass."""
+        return RawColumnsPass(self.sample_rows, self.seed)
+
+    def plan_repair(self, raw: RawColumns) -> ColumnRepair:
+        """Medians and caps of the columns that hold finite values, from the first pass."""
+        rows = raw.sample.rows
+        columns = np.flatnonzero(np.isfinite(rows).any(axis=0))
+        if columns.size == 0:
+            raise DataError(
+                f"none of the {rows.shape[1]} columns holds a finite value in the training rows; "
+                "check how the data set was written."
+            )
+        low, high = self.percentile_range
+        lower, upper = outlier_caps(
+            rows[:, columns],
+            self.outlier_method,
+            percentile_range=(low, high),
+            iqr_multiplier=self.iqr_multiplier,
+            mad_threshold=self.mad_threshold,
+        )
+        return ColumnRepair.fitted(columns, rows, lower, upper)
+
+    def repaired_pass(self, repair: ColumnRepair) -> RepairedColumnsPass:
+        """The mergeable statistic of the second pass."""
+        return RepairedColumnsPass(repair, correlate=self.deduplicate_threshold < 1.0)
+
+    def conclude(
+        self,
+        names: tuple[str, ...],
+        raw: RawColumns,
+        repair: ColumnRepair,
+        repaired: RepairedColumns,
+    ) -> Self:
+        """Choose the columns from both passes; the last step of every way to fit."""
+        selection = Selection(names, raw, repair, repaired)
+        thresholds = Thresholds(
+            variance=self.variance_threshold,
+            max_variance=self.max_variance_threshold,
+            max_cv=self.max_cv_threshold,
+            duplicate=self.deduplicate_threshold,
+        )
+        positions, report = selection.run(thresholds, self.outlier_method)
+        return self._remember(names, repair.select(positions), report)
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Rows [n, D] -> float32 [n, k], C-contiguous, finite; blocks may be given one by one.
+
+        Raises:
+            DataError: other columns than those of ``fit``; not finite where not ``enabled``.
+        """
+        names = tuple(self.feature_names_in_)
+        features = matrix_of(X)
+        require_columns(X, features, names, "the feature cleaner")
+        if not self.enabled:
+            require_finite(features, names, _ENABLE)
+        return self.repair_.apply(features)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
+        """Names of the columns that ``transform`` returns, an object array [k]."""
+        names = self.feature_names_in_
+        if input_features is not None and list(np.asarray(input_features)) != list(names):
+            raise DataError("input_features differ from the names that the cleaner was fitted on.")
+        kept: NDArray[Any] = names[self.kept_]
+        return kept
+
+    def to_state(self) -> dict[str, Any]:
+        """All that ``from_state`` needs: arrays, and plain values in dicts and lists."""
+        parameters = self.get_params()
+        parameters["percentile_range"] = [float(p) for p in self.percentile_range]
+        return {
+            "parameters": parameters,
+            "names": list(self.feature_names_in_),
+            "kept": self.kept_.copy(),
+            "medians": self.repair_.medians.copy(),
+            "lower": self.repair_.lower.copy(),
+            "upper": self.repair_.upper.copy(),
+            "report": self.report_.to_dict(),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The fitted cleaner that ``to_state`` described.
+
+        Raises:
+            CheckpointError: a state that is incomplete or contradicts itself.
+        """
+        keys = ("parameters", "names", "kept", "medians", "lower", "upper", "report")
+        require_keys(state, keys, "the feature cleaner")
+        unknown = set(state["parameters"]) - set(cls().get_params())
+        repair = ColumnRepair(
+            np.asarray(state["kept"], dtype=np.int64),
+            *(np.asarray(state[k], dtype=np.float32) for k in ("medians", "lower", "upper")),
+        )
+        if unknown or not repair.fits(len(state["names"])):
+            raise CheckpointError(
+                "the saved state of the feature cleaner contradicts itself: "
+                f"{len(state['names'])} names, {len(repair.columns)} kept columns, unknown "
+                f"parameters {sorted(unknown)}. Fit again, or load another checkpoint."
+            )
+        cleaner = cls(**state["parameters"])
+        report = CleaningReport.from_dict(state["report"])
+        return cleaner._remember(tuple(state["names"]), repair, report)
+
+    def _fit_disabled(self, blocks: Blocks, names: tuple[str, ...]) -> Self:
+        moments = Moments()
+        for block in blocks():
+            moments.update(block)
+        result = moments.finalise()
+        if result.non_finite.any():
+            held = [f"{names[j]} ({result.non_finite[j]})" for j in result.non_finite.nonzero()[0]]
+            raise DataError(
+                f"{len(held)} columns hold values that are not finite: {listed(held)}. {_ENABLE}"
+            )
+        report = CleaningReport(result.num_rows, len(names), len(names), steps=())
+        return self._remember(names, ColumnRepair.identity(len(names)), report)
+
+    def _remember(
+        self, names: tuple[str, ...], repair: ColumnRepair, report: CleaningReport
+    ) -> Self:
+        self.n_features_in_ = len(names)
+        self.feature_names_in_ = np.array(names, dtype=object)
+        self.kept_ = repair.columns
+        self.repair_ = repair
+        self.report_ = report
+        return self
+
+    def _check_parameters(self) -> None:
+        """Raise a ConfigError that names the first parameter out of its range."""
+        for name, value, fits, expected in _ranges(self):
+            if not fits:
+                raise ConfigError(f"feature_cleaning.{name} is {value!r}; expected {expected}.")
+
+
+_ENABLE = "Turn feature_cleaning.enabled on, or remove those values from the data."
+
+
+def _ranges(c: FeatureCleaner) -> list[tuple[str, Any, bool, str]]:
+    span = list(c.percentile_range)
+    methods = ", ".join(OUTLIER_METHODS)
+    positive = "a number above 0"
+    return [
+        ("outlier_method", c.outlier_method, c.outlier_method in OUTLIER_METHODS, methods),
+        (
+            "percentile_range",
+            span,
+            len(span) == 2 and 0.0 <= span[0] < span[1] <= 100.0,
+            "two percentiles, 0 <= low < high <= 100",
+        ),
+        ("iqr_multiplier", c.iqr_multiplier, c.iqr_multiplier > 0, positive),
+        ("mad_threshold", c.mad_threshold, c.mad_threshold > 0, positive),
+        ("variance_threshold", c.variance_threshold, c.variance_threshold >= 0, "0 or more"),
+        (
+            "max_variance_threshold",
+            c.max_variance_threshold,
+            c.max_variance_threshold > 0,
+            positive,
+        ),
+        ("max_cv_threshold", c.max_cv_threshold, c.max_cv_threshold > 0, positive),
+        (
+            "deduplicate_threshold",
+            c.deduplicate_threshold,
+            0.0 < c.deduplicate_threshold <= 1.0,
+            "a correlation above 0 and at most 1",
+        ),
+        ("sample_rows", c.sample_rows, c.sample_rows >= 2, "2 or more rows"),
+        ("block_rows", c.block_rows, c.block_rows >= 1, "1 or more rows"),
+    ]
