@@ -1,0 +1,187 @@
+"""A run's checkpoint directory: every change is atomic, so that a crash leaves a loadable latest.
+
+A checkpoint is written into a hidden folder beside its place, flushed to disk and renamed; the
+pointer files ``latest`` and ``best`` hold a folder's name and are replaced in one step, after the
+folder is in place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from spinlock.errors import CheckpointError
+from spinlock.training.manifest import MANIFEST, manifest_of
+
+_NAME = re.compile(r"epoch_(\d{4,9})(?:_step_(\d{6,12}))?")
+_TEMPORARY = ".writing-"
+
+
+def checkpoint_name(epoch: int, step_in_epoch: int = 0) -> str:
+    """Folder name after ``epoch`` whole epochs and ``step_in_epoch`` steps of the next.
+
+    >>> checkpoint_name(12), checkpoint_name(12, 345)
+    ('epoch_0012', 'epoch_0012_step_000345')
+    """
+    name = f"epoch_{epoch:04d}"
+    return name if step_in_epoch == 0 else f"{name}_step_{step_in_epoch:06d}"
+
+
+def position(name: str) -> tuple[int, int] | None:
+    """The (epoch, step) in a checkpoint's name; None where it is no such name.
+
+    >>> position("epoch_0012"), position("epoch_0012_step_000345"), position("../epoch_0012")
+    ((12, 0), (12, 345), None)
+    """
+    match = _NAME.fullmatch(name)
+    return (int(match[1]), int(match[2] or 0)) if match else None
+
+
+class RunDirectory:
+    """The folder that holds a run's checkpoints and the pointers ``latest`` and ``best``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Makes the directory, and finds out now rather than after an epoch if it cannot.
+
+        Raises:
+            CheckpointError: it cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f"{_TEMPORARY}probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write checkpoints to '{self.path}' ({error.strerror}): set "
+                "training.checkpoint_dir (--output) to a folder that can be written"
+            ) from error
+
+    def checkpoints(self) -> list[str]:
+        """Names of the complete checkpoints, oldest first."""
+        if not self.path.is_dir():
+            return []
+        names = [p.name for p in self.path.iterdir() if position(p.name) and p.is_dir()]
+        return sorted(names, key=lambda name: position(name) or (0, 0))
+
+    def pointer(self, name: str) -> str | None:
+        """The checkpoint that ``latest`` or ``best`` names; None where there is no such pointer.
+
+        Raises:
+            CheckpointError: the pointer holds no checkpoint's name.
+        """
+        path = self.path / name
+        try:
+            target = path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"cannot read the pointer '{path}': {error}") from error
+        if position(target) is None:
+            raise CheckpointError(
+                f"the pointer '{path}' names no checkpoint ({target[:80]!r}): name a checkpoint "
+                "folder itself"
+            )
+        return target
+
+    def write(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """Writes a checkpoint folder, all of it or nothing; returns its path.
+
+        Raises:
+            CheckpointError: the disk is full or cannot be written; what was there stays.
+        """
+        temporary = self.path / f"{_TEMPORARY}{name}-{os.getpid()}"
+        target = self.path / name
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            for file_name, data in {**files, MANIFEST: manifest_of(files)}.items():
+                _write_durably(temporary / file_name, data)
+            _flush_directory(temporary)
+            if target.exists():  # left by a crash before `latest` named it
+                self._remove(name)
+            temporary.replace(target)
+            _flush_directory(self.path)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise CheckpointError(
+                f"could not write the checkpoint '{target}' ({error.strerror}); earlier "
+                "checkpoints are untouched: free some space or choose another "
+                "training.checkpoint_dir, then resume"
+            ) from error
+        return target
+
+    def point(self, pointer: str, name: str) -> None:
+        """Makes ``latest`` or ``best`` name a checkpoint, in one step."""
+        temporary = self.path / f"{_TEMPORARY}{pointer}-{os.getpid()}"
+        try:
+            _write_durably(temporary, f"{name}\n".encode())
+            temporary.replace(self.path / pointer)
+            _flush_directory(self.path)
+        except OSError as error:
+            raise CheckpointError(
+                f"could not write '{self.path / pointer}' ({error.strerror}); the checkpoint "
+                f"'{name}' itself is complete"
+            ) from error
+
+    def prune(self, keep: int) -> None:
+        """Removes all but the last ``keep`` checkpoints; those pointed at always stay."""
+        kept = {*self.checkpoints()[-keep:], self.pointer("latest"), self.pointer("best")}
+        for name in self.checkpoints():
+            if name not in kept:
+                self._remove(name)
+
+    def remove_unfinished(self) -> None:
+        """Removes what a crash left: hidden folders, and checkpoints that ``latest`` never named.
+
+        The order of writing is folder, ``latest``, ``best``: a folder after ``latest`` belongs to
+        a crash between the first two, and the resumed run writes it again.
+        """
+        latest = self.pointer("latest")
+        for entry in self.path.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if latest is not None:
+            for name in self.checkpoints():
+                if (position(name) or (0, 0)) > (position(latest) or (0, 0)):
+                    self._remove(name)
+
+    def move_aside(self) -> Path:
+        """Renames the directory to the first free ``<name>.previous-<n>``; returns that path."""
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.previous-{number}")).exists():
+            number += 1
+        try:
+            self.path.rename(target)
+        except OSError as error:
+            raise CheckpointError(
+                f"'{self.path}' holds the checkpoints of another run, and they cannot be moved to "
+                f"'{target}' ({error.strerror}): choose another training.checkpoint_dir (--output)"
+            ) from error
+        return target
+
+    def _remove(self, name: str) -> None:
+        # The rename makes the removal atomic: no half-deleted folder keeps a checkpoint's name.
+        doomed = self.path / f"{_TEMPORARY}removed-{name}-{os.getpid()}"
+        (self.path / name).replace(doomed)
+        shutil.rmtree(doomed)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,263 @@
+"""The training loop: steps, epochs, validation, revival, checkpoints; it can stop anywhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
+from spinlock.training.early_stopping import EarlyStopping
+from spinlock.training.epoch_losses import EpochLosses
+from spinlock.training.interrupts import GracefulInterrupt
+from spinlock.training.metrics import EvaluationMetrics, evaluate
+from spinlock.training.optim import LearningRateSchedule, build_optimizer
+from spinlock.training.progress import Progress
+from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
+from spinlock.vqvae import CategoricalHierarchicalVQVAE
+
+if TYPE_CHECKING:
+    from spinlock.config import TrainingConfig
+
+_DONOR_ROWS = 2_048
+_CHECK_EVERY = 64
+
+
+class Saver(Protocol):
+    """Writes checkpoints of a trainer."""
+
+    def save(self, trainer: Trainer, *, best: bool) -> Path:
+        """Writes one as the trainer stands; ``best``: it has the lowest error so far."""
+        ...
+
+
+class Trainer:
+    """Trains a model that has been initialised, from wherever ``progress`` stands.
+
+    Two runs with equal arguments end with the same weights, bit for bit, however often they are
+    stopped and continued through :meth:`state` and :meth:`load_state` in between (same machine
+    class, thread count and library versions).
+
+    Args:
+        model: on its device.
+        train: float32 ``[N, D]`` on the same device, at least one row.
+        validation: held-out rows ``[M, D]``; with no rows the training rows are measured instead.
+        settings: the ``training`` section of the configuration.
+        seed: of the batch order and of the donors of revived codes.
+        callback: is told of steps, epochs and events.
+        saver: writes checkpoints; None trains without any.
+
+    Attributes:
+        progress: where the run stands.
+        checkpoint: the last checkpoint written, or None.
+    """
+
+    def __init__(
+        self,
+        model: CategoricalHierarchicalVQVAE,
+        train: Tensor,
+        validation: Tensor,
+        settings: TrainingConfig,
+        *,
+        seed: int,
+        callback: Callback | None = None,
+        saver: Saver | None = None,
+    ) -> None:
+        self.model = model
+        self.train = train
+        self.measured = validation if len(validation) else train
+        self.split = "validation" if len(validation) else "training"
+        self.settings = settings
+        self.seed = seed
+        self.callback = callback or Callback()
+        self.saver = saver
+        self.batch_size = min(settings.batch_size, len(train))
+        self.steps_per_epoch = len(train) // self.batch_size
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(
+            model, settings.optimizer, settings.learning_rate, settings.weight_decay
+        )
+        self.schedule = LearningRateSchedule(
+            settings.scheduler,
+            settings.learning_rate,
+            total_steps=settings.num_epochs * self.steps_per_epoch,
+            warmup_steps=settings.warmup_epochs * self.steps_per_epoch,
+        )
+        self.early_stopping = EarlyStopping(
+            settings.early_stopping_patience, settings.early_stopping_min_delta
+        )
+        self.losses = EpochLosses(self.steps_per_epoch)
+        self.progress = Progress()
+        self.checkpoint: Path | None = None
+
+    def run(self, interrupt: GracefulInterrupt | None = None) -> bool:
+        """Trains to the end or to a signal; True where a signal came first.
+
+        Raises:
+            DataError: a loss became infinite or NaN; earlier checkpoints stay.
+            CheckpointError: a checkpoint could not be written.
+        """
+        interrupt = interrupt or GracefulInterrupt()
+        if not self.progress.finished:
+            self._announce()
+        while not self.progress.finished:
+            if not self._run_epoch(interrupt):
+                self._save(best=False)
+                return True
+            metrics = self._end_epoch()
+            self._save_if_due(metrics, interrupt.requested)
+            if interrupt.requested and not self.progress.finished:
+                return True
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """All that continuing needs beside the model's own state."""
+        return {
+            "progress": self.progress.to_state(),
+            "batch_size": self.batch_size,
+            "steps_per_epoch": self.steps_per_epoch,
+            "losses": self.losses.to_state(self.progress.step_in_epoch),
+            "early_stopping": self.early_stopping.to_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": rng_state(self.train.device),
+        }
+
+    def load_state(self, state: dict[str, Any], history: list[EpochRecord]) -> None:
+        """Continues from :meth:`state`; the model's own state is loaded by the caller."""
+        self.progress = Progress.from_state(state["progress"], history)
+        self.losses.load_state(state["losses"], self.train.device)
+        self.early_stopping.load_state(state["early_stopping"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        restore_rng_state(state["rng"], self.train.device)
+
+    def _announce(self) -> None:
+        if self.batch_size < self.settings.batch_size:
+            message = (
+                f"batch_size {self.settings.batch_size} is more than the training rows: every "
+                f"step takes all {self.batch_size}"
+            )
+            details = {"batch_size": self.batch_size}
+            self.callback.on_event(Event("batch_size_capped", message, details))
+        if self.split == "training":
+            message = (
+                "no rows are held out (training.validation_split): errors, early stopping and "
+                "`best` go by the training rows"
+            )
+            self.callback.on_event(Event("validation_on_training", message))
+        self.callback.on_train_begin(
+            RunInfo(
+                num_epochs=self.settings.num_epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                first_epoch=self.progress.epoch + 1,
+                first_step=self.progress.step_in_epoch + 1,
+                batch_size=self.batch_size,
+            )
+        )
+
+    def _run_epoch(self, interrupt: GracefulInterrupt) -> bool:
+        """Steps to the end of the epoch; False where a signal came before it."""
+        progress, epoch = self.progress, self.progress.epoch + 1
+        started = time.perf_counter() - progress.seconds_in_epoch
+        order = torch.randperm(
+            len(self.train), generator=generator(self.seed, Stream.BATCH_ORDER, epoch)
+        ).to(self.train.device)
+        self.model.train()
+        if progress.step_in_epoch == 0:
+            self.model.reset_usage()
+        while progress.step_in_epoch < self.steps_per_epoch:
+            start = progress.step_in_epoch * self.batch_size
+            self._step(self.train.index_select(0, order[start : start + self.batch_size]))
+            progress.step_in_epoch += 1
+            at_end = progress.step_in_epoch == self.steps_per_epoch
+            if at_end or interrupt.requested or progress.step_in_epoch % _CHECK_EVERY == 0:
+                self.losses.require_finite(progress.step_in_epoch, epoch, self._remedy())
+            self.callback.on_step_end(epoch, progress.step_in_epoch)
+            if interrupt.requested and not at_end:
+                break
+        progress.seconds_in_epoch = time.perf_counter() - started
+        return progress.step_in_epoch == self.steps_per_epoch
+
+    def _step(self, batch: Tensor) -> None:
+        losses = self.model(batch).losses
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        if self.settings.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        step = self.progress.epoch * self.steps_per_epoch + self.progress.step_in_epoch
+        self.schedule.apply(self.optimizer, step)
+        self.optimizer.step()
+        self.losses.record(self.progress.step_in_epoch, losses)
+
+    def _end_epoch(self) -> EvaluationMetrics | None:
+        """Usage, revival, validation, history, early stopping; the epoch's metrics if measured."""
+        progress, settings = self.progress, self.settings
+        started = time.perf_counter()
+        progress.epoch += 1
+        usage = self.model.usage()
+        revived = self._revive()
+        last = progress.epoch == settings.num_epochs
+        metrics = None
+        if last or progress.epoch % settings.val_every_n_epochs == 0:
+            metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead))
+            self.early_stopping.update(progress.epoch, metrics.mean_mse)
+        step = progress.epoch * self.steps_per_epoch
+        record = EpochRecord(
+            epoch=progress.epoch,
+            step=step,
+            learning_rate=self.schedule.at(step - 1),
+            losses=self.losses.means(),
+            utilization=float(usage.utilization.double().mean()),
+            perplexity=float(usage.perplexity.double().mean()),
+            dead_codes=int(usage.dead),
+            revived=revived,
+            validation=metrics,
+            split=self.split,
+            seconds=progress.seconds_in_epoch + time.perf_counter() - started,
+        )
+        progress.history.append(record)
+        progress.step_in_epoch, progress.seconds_in_epoch = 0, 0.0
+        stopped = metrics is not None and self.early_stopping.should_stop
+        progress.finished = last or stopped
+        self.callback.on_epoch_end(record)
+        if stopped and not last:
+            self._tell_early_stop()
+        return metrics
+
+    def _revive(self) -> int:
+        """Moves dead codes onto a seeded sample of training rows, if it is time for that."""
+        settings, epoch = self.settings, self.progress.epoch
+        until = settings.dead_code_stop_fraction * settings.num_epochs
+        if epoch % settings.dead_code_interval != 0 or epoch > until:
+            return 0
+        source = generator(self.seed, Stream.REVIVAL, epoch)
+        donors = sample_rows(self.train, _DONOR_ROWS, source)
+        return self.model.revive(donors, settings.dead_code_threshold, source)
+
+    def _tell_early_stop(self) -> None:
+        watch = self.early_stopping
+        message = (
+            f"stopped after epoch {self.progress.epoch}: the {self.split} error has not improved "
+            f"on {watch.best:.4g} since epoch {watch.best_epoch}"
+        )
+        details = {"epoch": self.progress.epoch, "best_epoch": watch.best_epoch}
+        self.callback.on_event(Event("early_stop", message, details))
+
+    def _save_if_due(self, metrics: EvaluationMetrics | None, interrupted: bool) -> None:
+        due = self.progress.epoch % self.settings.checkpoint_every_n_epochs == 0
+        if self.saver is not None and (due or interrupted or self.progress.finished):
+            self._save(best=self.progress.note_candidate(metrics))
+
+    def _save(self, *, best: bool) -> None:
+        if self.saver is not None:
+            self.checkpoint = self.saver.save(self, best=best)
+            self.callback.on_checkpoint(self.checkpoint)
+
+    def _remedy(self) -> str:
+        kept = f"; '{self.checkpoint}' is intact" if self.checkpoint else ""
+        return (
+            f"Lower training.learning_rate (now {self.settings.learning_rate:g}) or set "
+            f"training.gradient_clip (now {self.settings.gradient_clip}){kept}."
+        )

@@ -1,0 +1,85 @@
+"""The list of a checkpoint's files and their digests: what makes a folder a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spinlock.errors import CheckpointError
+from spinlock.training.state import decode_json, encode_json
+
+FORMAT = "spinlock-checkpoint"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def manifest_of(files: Mapping[str, bytes]) -> bytes:
+    """The manifest of a folder that holds ``files``."""
+    return encode_json(
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "sha256": {name: _digest(data) for name, data in files.items()},
+        }
+    )
+
+
+def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Files of a checkpoint, checked against its manifest.
+
+    Raises:
+        CheckpointError: the folder is missing, foreign, of a newer format, incomplete or damaged.
+    """
+    manifest = _read_manifest(folder)
+    files = {}
+    for name in names:
+        expected = manifest.get(name)
+        data = _read(folder / name)
+        if expected is None or data is None:
+            raise CheckpointError(
+                f"the checkpoint '{folder}' lacks '{name}': it is incomplete; use another one"
+            )
+        if expected != _digest(data):
+            raise CheckpointError(
+                f"'{folder / name}' is damaged: {len(data)} bytes that do not match the "
+                "checkpoint's manifest; use another checkpoint"
+            )
+        files[name] = data
+    return files
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+    data = _read(folder / MANIFEST)
+    if data is None:
+        what = "is no checkpoint of spinlock" if folder.is_dir() else "does not exist"
+        raise CheckpointError(
+            f"the checkpoint '{folder}' {what}: expected a folder with '{MANIFEST}', such as "
+            "<checkpoint_dir>/epoch_0100"
+        )
+    manifest = decode_json(data, f"'{folder / MANIFEST}'")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointError(f"'{folder / MANIFEST}' is not from spinlock: wrong 'format'")
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"the checkpoint '{folder}' has format version {version!r}; this spinlock reads "
+            f"version {FORMAT_VERSION}: install the version that wrote it"
+        )
+    digests = manifest.get("sha256")
+    if not isinstance(digests, dict):
+        raise CheckpointError(f"'{folder / MANIFEST}' lists no files; use another checkpoint")
+    return digests
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CheckpointError(f"cannot read '{path}' ({error.strerror})") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,110 @@
+"""From raw feature columns to the model's input and back: what a checkpoint keeps of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinlock.data.categories import CategoryGroups
+from spinlock.data.cleaning import FeatureCleaner
+from spinlock.data.normalisation import Normaliser
+from spinlock.data.table import schema_fingerprint
+from spinlock.errors import DataError
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Cleaning, grouping by category and normalisation, fitted on training rows.
+
+    Attributes:
+        names: raw column names, ``family::name``, in the order that :meth:`transform` expects.
+        families: the family of each raw column.
+        cleaner: fitted on raw columns.
+        groups: columns of the *cleaned* features per category.
+        normaliser: fitted on cleaned columns grouped by category.
+    """
+
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+    cleaner: FeatureCleaner
+    groups: CategoryGroups
+    normaliser: Normaliser
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the raw column names in order: which tables this can transform."""
+        return schema_fingerprint(self.names)
+
+    @property
+    def cleaned_names(self) -> tuple[str, ...]:
+        """Columns that cleaning kept, in raw order."""
+        return tuple(str(name) for name in self.cleaner.get_feature_names_out())
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Columns of the model's input, grouped by category."""
+        cleaned = self.cleaned_names
+        return tuple(cleaned[column] for column in self.groups.order)
+
+    def transform(self, features: Matrix) -> Matrix:
+        """Raw features ``[N, D]`` to the model's input ``[N, D_kept]``, float32, z-scored.
+
+        Raises:
+            DataError: another number of columns than the ``names`` it was fitted on.
+        """
+        self._check_width(features, len(self.names), "raw features")
+        grouped = self.cleaner.transform(features)[:, self.groups.order]
+        return np.ascontiguousarray(self.normaliser.transform(grouped), dtype=np.float32)
+
+    def inverse_transform(self, x: Matrix) -> Matrix:
+        """The model's units ``[N, D_kept]`` to raw units, columns as in ``feature_names``.
+
+        Columns that cleaning dropped and values that it capped do not come back.
+        """
+        self._check_width(x, len(self.groups.order), "model features")
+        return np.ascontiguousarray(self.normaliser.inverse_transform(x), dtype=np.float32)
+
+    def to_state(self) -> dict[str, Any]:
+        """Nested dicts of plain values and arrays that :meth:`from_state` takes."""
+        return {
+            "schema": {
+                "fingerprint": self.fingerprint,
+                "names": list(self.names),
+                "families": list(self.families),
+                "feature_names": list(self.feature_names),
+            },
+            "cleaner": self.cleaner.to_state(),
+            "categories": {
+                name: list(columns)
+                for name, columns in zip(self.groups.names, self.groups.columns, strict=True)
+            },
+            "normaliser": self.normaliser.to_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing that :meth:`to_state` described."""
+        categories = state["categories"]
+        return cls(
+            names=tuple(state["schema"]["names"]),
+            families=tuple(state["schema"]["families"]),
+            cleaner=FeatureCleaner.from_state(state["cleaner"]),
+            groups=CategoryGroups(
+                names=tuple(categories), columns=tuple(tuple(c) for c in categories.values())
+            ),
+            normaliser=Normaliser.from_state(state["normaliser"]),
+        )
+
+    @staticmethod
+    def _check_width(matrix: Matrix, width: int, what: str) -> None:
+        if matrix.ndim != 2 or matrix.shape[1] != width:
+            raise DataError(
+                f"{what} must be [N, {width}], got {list(matrix.shape)}: give the columns that "
+                "the preprocessing was fitted on, in that order"
+            )
