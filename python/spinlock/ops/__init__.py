@@ -1,0 +1,11 @@
+"""Operations of the ragged vector quantizer on packed tensors, one call for all codebooks."""
+
+from spinlock.ops.functional import (
+    Quantized,
+    accumulate_codes,
+    gather_codes,
+    nearest_codes,
+    quantize,
+)
+
+__all__ = ["Quantized", "accumulate_codes", "gather_codes", "nearest_codes", "quantize"]
