@@ -153,6 +153,11 @@ class RunDirectory:
 
     def move_aside(self) -> Path:
         """Renames the directory to the first free ``<name>.previous-<n>``; returns that path."""
+        if Path.cwd().is_relative_to(self.path.resolve()):
+            raise CheckpointError(
+                f"'{self.path}' holds the checkpoints of another run and cannot be moved aside "
+                "from within: choose another training.checkpoint_dir (--output)"
+            )
         number = 1
         while (target := self.path.with_name(f"{self.path.name}.previous-{number}")).exists():
             number += 1

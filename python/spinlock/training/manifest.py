@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from spinlock import __version__
 from spinlock.errors import CheckpointError
 from spinlock.training.state import decode_json, encode_json
 
@@ -20,6 +21,7 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
         {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
+            "spinlock_version": __version__,
             "sha256": {name: _digest(data) for name, data in files.items()},
         }
     )

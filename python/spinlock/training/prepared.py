@@ -55,24 +55,27 @@ class Prepared:
 
     @property
     def model_config(self) -> CategoricalVQVAEConfig:
-        """The model that configuration and plan describe."""
-        model = self.config.model
-        return CategoricalVQVAEConfig.from_plan(
-            self.plan,
-            codebook_sizing=model.codebook_sizing,
-            num_samples=len(self.train),
-            hierarchy=model.hierarchy,
-            group_embedding_dim=model.group_embedding_dim,
-            group_hidden_dim=model.group_hidden_dim,
-            decoder_hidden_dim=model.decoder_hidden_dim,
-            commitment_cost=model.commitment_cost,
-            commitment_reduction=model.commitment_reduction,
-            use_ema=model.use_ema,
-            decay=model.decay,
-            dropout=model.dropout,
-            codebook_init=model.codebook_init,
-            orthogonality_weight=model.orthogonality_weight,
-            informativeness_weight=model.informativeness_weight,
-            topographic_weight=model.topographic_weight,
-            seed=self.config.random_seed,
-        )
+        """What the model is built from."""
+        return model_config(self.config, self.plan)
+
+
+def model_config(config: TrainConfig, plan: CompressionPlan) -> CategoricalVQVAEConfig:
+    """The model that a configuration's options and a plan's dimensions describe."""
+    model = config.model
+    return CategoricalVQVAEConfig.from_plan(
+        plan,
+        hierarchy=model.hierarchy,
+        group_embedding_dim=model.group_embedding_dim,
+        group_hidden_dim=model.group_hidden_dim,
+        decoder_hidden_dim=model.decoder_hidden_dim,
+        commitment_cost=model.commitment_cost,
+        commitment_reduction=model.commitment_reduction,
+        use_ema=model.use_ema,
+        decay=model.decay,
+        dropout=model.dropout,
+        codebook_init=model.codebook_init,
+        orthogonality_weight=model.orthogonality_weight,
+        informativeness_weight=model.informativeness_weight,
+        topographic_weight=model.topographic_weight,
+        seed=config.random_seed,
+    )

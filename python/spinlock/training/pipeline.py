@@ -1,0 +1,248 @@
+"""The journey from a configuration to a trained model in a checkpoint folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from spinlock.errors import CheckpointError, ConfigError
+from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
+from spinlock.training.checkpoint import CheckpointWriter, SavedRun, read_run
+from spinlock.training.folder import RunDirectory
+from spinlock.training.interrupts import GracefulInterrupt
+from spinlock.training.loop import Trainer
+from spinlock.training.metrics import EvaluationMetrics
+from spinlock.training.planning import precompute_compression_ratios
+from spinlock.training.prepare import ignore, prepare
+from spinlock.training.prepared import Prepared
+from spinlock.training.resume import check_nothing_later, prepare_resumed, resume_path
+from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
+from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
+
+if TYPE_CHECKING:
+    from spinlock.config import TrainConfig
+
+__all__ = ["TrainResult", "analyze", "precompute_compression_ratios", "prepare", "train"]
+
+_INITIAL_ROWS = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a run ends with.
+
+    Attributes:
+        prepared: data, categories and plan.
+        model: in evaluation mode, on the run's device.
+        metrics: of the last epoch that was measured; None before one and for a dry run.
+        history: one record per whole epoch, those before a resume included.
+        checkpoint: the last checkpoint written or resumed from; None for a dry run.
+        best_checkpoint: the checkpoint with the lowest held-out mean MSE; None before one.
+        interrupted: a signal ended the run; resume from ``checkpoint``.
+        dry_run: nothing was trained.
+        seconds: wall time of this call.
+    """
+
+    prepared: Prepared
+    model: CategoricalHierarchicalVQVAE
+    metrics: EvaluationMetrics | None
+    history: tuple[EpochRecord, ...]
+    checkpoint: Path | None
+    best_checkpoint: Path | None
+    interrupted: bool
+    dry_run: bool
+    seconds: float
+
+
+def analyze(
+    config: TrainConfig, *, on_event: EventHandler = ignore, recompute_ratios: bool = False
+) -> Prepared:
+    """Everything up to the first step on real data: what a dry run does; writes nothing.
+
+    Builds and initialises the model as well, so that a configuration which passes here trains.
+
+    Raises:
+        ConfigError, DataError: as :func:`train`.
+    """
+    device = find_device(config.device)
+    prepared = prepare(config, on_event=on_event, recompute_ratios=recompute_ratios)
+    with reproducible(config.random_seed, device):
+        start_model(prepared, _to(prepared.train, device), on_event)
+    return prepared
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: str | Path | None = None,
+    dry_run: bool = False,
+    recompute_ratios: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> TrainResult:
+    """Runs a configuration from its data set to a trained model in ``training.checkpoint_dir``.
+
+    The result depends on the configuration and the data only (same machine class, thread count
+    and library versions), however often the run was stopped and resumed.  torch's global random
+    state is put back afterwards.  SIGINT and SIGTERM end the run after the current step with a
+    checkpoint; a second one raises ``KeyboardInterrupt``.
+
+    Args:
+        config: the configuration.
+        resume: ``"latest"`` (in ``training.checkpoint_dir``), a checkpoint folder, or a
+            checkpoint_dir whose latest is meant; None starts a new run, and moves the checkpoints
+            of an earlier one in the same directory aside.
+        dry_run: stop before the first step; writes nothing.
+        recompute_ratios: measure ``auto`` ratios although the configuration carries computed ones.
+        callbacks: are told of events, steps, epochs and checkpoints.
+
+    Raises:
+        ConfigError: a configuration that does not fit the data, the device or the resumed run.
+        DataError: data that cannot be used, or a loss that became infinite or NaN.
+        CheckpointError: a checkpoint that cannot be read or written.
+    """
+    started = time.perf_counter()
+    callback = CallbackList(callbacks)
+    device = find_device(config.device)
+    directory = RunDirectory(Path(config.training.checkpoint_dir))
+    saved = None if resume is None else _read(resume, config, directory)
+    if not dry_run:
+        directory.create()
+    if saved is None:
+        prepared = prepare(config, on_event=callback.on_event, recompute_ratios=recompute_ratios)
+    else:
+        prepared = prepare_resumed(config, saved, callback.on_event)
+    callback.on_prepared(prepared)
+    with reproducible(config.random_seed, device):
+        rows = _to(prepared.train, device)
+        if saved is None:
+            model = start_model(prepared, rows, callback.on_event)
+        else:
+            model = build_vqvae(prepared.model_config).to(device)
+        trainer = Trainer(
+            model,
+            rows,
+            _to(prepared.validation, device),
+            prepared.config.training,
+            seed=config.random_seed,
+            callback=callback,
+            saver=CheckpointWriter(directory, prepared, config.training.keep_checkpoints),
+        )
+        if saved is not None:
+            _restore(trainer, saved, callback)
+        interrupted = False
+        if not dry_run:
+            _settle(trainer, directory, saved, callback)
+            with GracefulInterrupt() as interrupt:
+                interrupted = trainer.run(interrupt)
+            if interrupted:
+                _tell_interrupted(trainer, interrupt, callback)
+    best = trainer.progress.best_checkpoint
+    return TrainResult(
+        prepared=prepared,
+        model=model.eval(),
+        metrics=trainer.progress.metrics,
+        history=tuple(trainer.progress.history),
+        checkpoint=trainer.checkpoint,
+        best_checkpoint=None if best is None else directory.path / best,
+        interrupted=interrupted,
+        dry_run=dry_run,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a configuration names; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): set device to "
+            "cpu or auto"
+        ) from error
+    return device
+
+
+def start_model(
+    prepared: Prepared, rows: Tensor, on_event: EventHandler
+) -> CategoricalHierarchicalVQVAE:
+    """The model that the plan describes, initialised from training rows ``[N, D]``."""
+    model = build_vqvae(prepared.model_config).to(rows.device)
+    source = generator(prepared.config.random_seed, Stream.INITIALISATION)
+    model.initialize_from(sample_rows(rows, _INITIAL_ROWS, source), source)
+    count = sum(p.numel() for p in model.parameters())
+    message = (
+        f"model with {count:,} parameters and {prepared.plan.total_codes:,} codes initialised "
+        f"from {min(len(rows), _INITIAL_ROWS):,} training rows"
+    )
+    on_event(Event("initialised", message, {"parameters": count}))
+    return model
+
+
+def _to(matrix: object, device: torch.device) -> Tensor:
+    return torch.as_tensor(matrix, dtype=torch.float32).to(device)
+
+
+def _read(resume: str | Path, config: TrainConfig, directory: RunDirectory) -> SavedRun:
+    folder = resume_path(resume, config)
+    check_nothing_later(folder, directory)
+    return read_run(folder)
+
+
+def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
+    try:
+        trainer.model.load_state_dict(saved.model_state)
+        trainer.load_state(saved.trainer_state, saved.history)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the training state in '{saved.path}' does not fit its model "
+            f"({type(error).__name__}: {error}): use another checkpoint"
+        ) from error
+    trainer.checkpoint = saved.path
+    progress = trainer.progress
+    where = f"after {progress.epoch} epochs"
+    if progress.step_in_epoch:
+        where += f" and {progress.step_in_epoch} steps"
+    done = "; the run was already finished" if progress.finished else ""
+    details = {"epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch}
+    callback.on_event(Event("resumed", f"continuing '{saved.path}' {where}{done}", details))
+
+
+def _settle(
+    trainer: Trainer, directory: RunDirectory, saved: SavedRun | None, callback: Callback
+) -> None:
+    """Makes room for a new run or branch, or cleans up after the crash of the resumed one."""
+    if saved is not None and saved.path.resolve().parent == directory.path.resolve():
+        directory.remove_unfinished()
+        best = trainer.progress.best_checkpoint
+        if best is not None and directory.pointer("best") != best:
+            directory.point("best", best)
+        return
+    if directory.checkpoints():
+        moved = directory.move_aside()
+        directory.create()
+        message = f"'{directory.path}' held another run; it is now '{moved}'"
+        callback.on_event(Event("previous_run_moved", message, {"path": str(moved)}))
+    # A branch looks for its own best; the one before it stays where it was.
+    trainer.progress.best_mse = trainer.progress.best_checkpoint = None
+
+
+def _tell_interrupted(trainer: Trainer, interrupt: GracefulInterrupt, callback: Callback) -> None:
+    message = (
+        f"stopped by {interrupt.signal_name} after {trainer.progress.epoch} epochs and "
+        f"{trainer.progress.step_in_epoch} steps; saved '{trainer.checkpoint}', continue with "
+        f"--resume {trainer.checkpoint}"
+    )
+    callback.on_event(Event("interrupted", message, {"checkpoint": str(trainer.checkpoint)}))

@@ -1,0 +1,48 @@
+"""Signals: the first is noted, the second aborts, and handlers are put back."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from spinlock.training.interrupts import GracefulInterrupt
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0)  # the handler runs between byte codes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_second_aborts(number: signal.Signals) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with GracefulInterrupt() as interrupt:
+        assert not interrupt.requested
+        send(number)
+        assert interrupt.requested
+        assert interrupt.signal_name == number.name
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_handlers_are_put_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(RuntimeError), GracefulInterrupt():
+        raise RuntimeError
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_is_left_alone() -> None:
+    seen: list[bool] = []
+
+    def work() -> None:
+        with GracefulInterrupt() as interrupt:
+            seen.append(interrupt.requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
