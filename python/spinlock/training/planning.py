@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from spinlock.analysis.plan import CompressionPlan, build_plan
-from spinlock.analysis.profile import CategoryProfile, profile_category
-from spinlock.analysis.ratios import AutoRatios, PerCategoryRatios, parse_compression_ratios
-from spinlock.errors import ConfigError
+from spinlock.analysis.plan import CompressionPlan, build_plan, plan_from_saved_ratios
+from spinlock.analysis.profile import profile_category
+from spinlock.analysis.ratios import AutoRatios, parse_compression_ratios
 from spinlock.training.preprocessing import Matrix
 
 if TYPE_CHECKING:
@@ -35,31 +33,29 @@ def precompute_compression_ratios(
         DataError: features that have no profile.
     """
     model = config.model
-    ratios: Any = parse_compression_ratios(model.compression_ratios, strategy_of(config))
-    profiles: dict[str, CategoryProfile] | None = None
-    computed = model.compression_ratios_computed if isinstance(ratios, AutoRatios) else None
-    if computed is not None:
-        _check_names(tuple(computed), groups.names)
-        ratios = PerCategoryRatios({name: tuple(computed[name]) for name in groups.names})
-        profiles = _stored_profiles(config, groups)
-    elif isinstance(ratios, AutoRatios):
+    counts = dict(zip(groups.names, groups.sizes, strict=True))
+    dimensions: dict[str, Any] = {
+        "feature_counts": counts,
+        "codebook_sizing": model.codebook_sizing,
+        "hierarchy": model.hierarchy,
+        "num_samples": len(cleaned),
+        "level_overrides": _level_overrides(config),
+    }
+    if reuses_ratios(config):
+        return plan_from_saved_ratios(
+            strategy=model.compression_ratios_strategy or model.auto_compression_strategy,
+            ratios=model.compression_ratios_computed or {},
+            metrics=model.compression_ratios_metrics or {},
+            **dimensions,
+        )
+    ratios = parse_compression_ratios(model.compression_ratios, model.auto_compression_strategy)
+    profiles = None
+    if isinstance(ratios, AutoRatios):
         profiles = {
             name: profile_category(name, cleaned[:, list(columns)])
             for name, columns in zip(groups.names, groups.columns, strict=True)
         }
-    plan = build_plan(
-        feature_counts=dict(zip(groups.names, groups.sizes, strict=True)),
-        profiles=profiles,
-        ratios=ratios,
-        num_levels=model.num_levels,
-        codebook_sizing=model.codebook_sizing,
-        hierarchy=model.hierarchy,
-        num_samples=len(cleaned),
-        level_overrides=_level_overrides(config),
-    )
-    if computed is not None:
-        return dataclasses.replace(plan, source="auto", strategy=strategy_of(config))
-    return plan
+    return build_plan(ratios=ratios, profiles=profiles, num_levels=model.num_levels, **dimensions)
 
 
 def reuses_ratios(config: TrainConfig) -> bool:
@@ -82,48 +78,16 @@ def resolved_config(config: TrainConfig, plan: CompressionPlan) -> TrainConfig:
     """The configuration that a checkpoint keeps: what ``auto`` computed is written into it."""
     if plan.source != "auto":
         return config
-    metrics = {c.name: c.profile.scores() for c in plan.categories if c.profile is not None}
     return _with_model(
         config,
         compression_ratios_strategy=plan.strategy,
-        compression_ratios_computed={c.name: list(c.ratios) for c in plan.categories},
-        compression_ratios_metrics=metrics or None,
+        compression_ratios_computed=plan.computed_ratios(),
+        compression_ratios_metrics=plan.metrics(),
     )
-
-
-def strategy_of(config: TrainConfig) -> str:
-    """The strategy that computed the ratios, or that will."""
-    model = config.model
-    if reuses_ratios(config) and model.compression_ratios_strategy is not None:
-        return str(model.compression_ratios_strategy)
-    return str(model.auto_compression_strategy)
 
 
 def _with_model(config: TrainConfig, **changes: Any) -> TrainConfig:
     return config.model_copy(update={"model": config.model.model_copy(update=changes)})
-
-
-def _check_names(computed: tuple[str, ...], found: tuple[str, ...]) -> None:
-    if set(computed) != set(found):
-        raise ConfigError(
-            "model.compression_ratios_computed was computed for other categories: it names "
-            f"{', '.join(sorted(computed))}; this data has {', '.join(found)}. Measure them anew "
-            "with --recompute-ratios, or remove compression_ratios_computed"
-        )
-
-
-def _stored_profiles(
-    config: TrainConfig, groups: CategoryGroups
-) -> dict[str, CategoryProfile] | None:
-    """Profiles, without spectra, from the metrics beside computed ratios, where there are any."""
-    metrics = config.model.compression_ratios_metrics
-    if metrics is None:
-        return None
-    _check_names(tuple(metrics), groups.names)
-    return {
-        name: CategoryProfile.from_scores(name, size, metrics[name])
-        for name, size in zip(groups.names, groups.sizes, strict=True)
-    }
 
 
 def _level_overrides(config: TrainConfig) -> dict[str, list[dict[str, int]]] | None:
