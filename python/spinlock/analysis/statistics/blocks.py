@@ -10,8 +10,8 @@ from spinlock.errors import DataError
 
 Block = NDArray[np.float32] | NDArray[np.float64]
 
-# Squares of larger numbers, summed over 1e8 rows, would leave the range of float64.
-LARGEST = 1e150
+# Squares of larger numbers, summed over 1e20 rows, would leave the range of float64.
+LARGEST = 1e140
 _PIECE_BYTES = 1 << 25
 
 

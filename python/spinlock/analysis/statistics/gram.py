@@ -65,7 +65,7 @@ class GramMatrix:
         """Add the rows of ``block`` [n, D].
 
         Raises:
-            DataError: a block of other width, of text, or with finite numbers beyond 1e150.
+            DataError: a block of other width, of text, or with finite numbers beyond 1e140.
         """
         rows = as_block(block, self.num_features)
         if self.num_features is None:
@@ -92,9 +92,9 @@ class GramMatrix:
         """
         require_rows(self.count, "covariances")
         spread = np.sqrt(np.diagonal(self._scatter))
-        varying = spread > 0
+        varying = spread > 1.0 / LARGEST
         inverse = np.where(varying, 1.0 / np.where(varying, spread, 1.0), 0.0)
-        correlation = np.clip(self._scatter * inverse[:, None] * inverse, -1.0, 1.0)
+        correlation = np.clip(self._scatter * np.outer(inverse, inverse), -1.0, 1.0)
         np.fill_diagonal(correlation, 1.0)
         return GramResult(
             count=self.count,
@@ -132,5 +132,5 @@ class GramMatrix:
             return
         own, new = np.float64(self.count), np.float64(count)
         self._mean, step, weight = merged_mean(self._mean, np.array(own), mean, np.array(new))
-        self._scatter = self._scatter + scatter + np.outer(step * weight, step)
+        self._scatter = self._scatter + scatter + np.outer(step, step) * weight
         self.count += count

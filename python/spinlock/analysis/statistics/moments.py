@@ -74,7 +74,7 @@ class Moments:
         """Add the rows of ``block`` [n, D].
 
         Raises:
-            DataError: a block of other width, of text, or with finite numbers beyond 1e150.
+            DataError: a block of other width, of text, or with finite numbers beyond 1e140.
         """
         rows = as_block(block, self.num_features)
         if self.num_features is None:
