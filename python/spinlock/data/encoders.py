@@ -85,7 +85,7 @@ def find_encoder(name: str | None, ndim: int, family: str) -> Encoder:
         return _ENCODERS["identity" if ndim == 2 else "temporal_summary"]
     if name not in _ENCODERS:
         raise DataError(
-            f"family '{family}' asks for encoder {name!r}, which is not known; "
+            f"family {family!r} asks for encoder {name!r}, which is not known; "
             f"known encoders: {', '.join(_ENCODERS)}."
         )
     encoder = _ENCODERS[name]
@@ -93,7 +93,7 @@ def find_encoder(name: str | None, ndim: int, family: str) -> Encoder:
         kinds = {2: "[N, D] matrices", 3: "[N, T, D] series"}
         fitting = [other.name for other in _ENCODERS.values() if other.ndim == ndim]
         raise DataError(
-            f"encoder '{name}' takes {kinds[encoder.ndim]}, but family '{family}' holds "
+            f"encoder '{name}' takes {kinds[encoder.ndim]}, but family {family!r} holds "
             f"{kinds[ndim]}; encoders for these: {', '.join(fitting)}."
         )
     return encoder

@@ -34,23 +34,14 @@ class Hdf5Array:
 
     what: str
     dataset: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The data set's shape."""
-        return tuple(int(size) for size in self.dataset.shape or ())
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The data set's dtype."""
-        dtype: np.dtype[Any] = self.dataset.dtype
-        return dtype
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
     def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
         """Consecutive blocks, of whole chunks where the chunks have fewer rows than a block."""
-        chunk = self.dataset.chunks[0] if self.dataset.chunks else 1
-        step = rows if chunk > rows else rows // chunk * chunk
         with damage_as_data_error(self.what, "an HDF5 data set"):
+            chunk = self.dataset.chunks[0] if self.dataset.chunks else 1
+            step = rows if chunk > rows else rows // chunk * chunk
             for start in range(0, self.shape[0], step):
                 block: NDArray[Any] = self.dataset[start : start + step]
                 yield from (block[i : i + rows] for i in range(0, len(block), rows))
@@ -66,7 +57,8 @@ class Hdf5Contents:
     def family_names(self) -> tuple[str, ...]:
         """The groups under ``/features`` that hold an array at one of the known places."""
         group = self._walk(FEATURES)[-1]
-        names = list(group) if isinstance(group, h5py.Group) else []
+        with damage_as_data_error(f"/{FEATURES} in {self.where}", "an HDF5 group"):
+            names = list(group) if isinstance(group, h5py.Group) else []
         return tuple(name for name in names if self.family(name) is not None)
 
     def family(self, name: str) -> FamilySource | None:
@@ -82,22 +74,22 @@ class Hdf5Contents:
         steps = self._walk(path)
         if not isinstance(steps[-1], h5py.Dataset):
             raise DataError(
-                f"family '{family}': {self.where} has no data set at {path!r}; "
+                f"family {family!r}: {self.where} has no data set at {path!r}; "
                 f"families under /{FEATURES}: {listed(self.family_names())}."
             )
         array = self._array(path, steps[-1])
         for node in reversed(steps):
             with damage_as_data_error(f"attribute {REGISTRY} in {self.where}", "names"):
-                raw = node.attrs.get(REGISTRY)
+                raw, owner = node.attrs.get(REGISTRY), node.name
             if raw is None:
                 continue
-            what = f"attribute {REGISTRY} of {node.name} in {self.where}"
+            what = f"attribute {REGISTRY} of {owner!r} in {self.where}"
             names = registered_names(raw, family, what)
             if names is None:
                 continue
             if len(names) != array.shape[-1]:
                 raise DataError(
-                    f"{what} lists {len(names)} names for family '{family}', but {array.what} has "
+                    f"{what} lists {len(names)} names for family {family!r}, but {array.what} has "
                     f"{array.shape[-1]} columns (shape {list(array.shape)})."
                 )
             return FamilySource(array, None, names)
@@ -119,7 +111,8 @@ class Hdf5Contents:
         what = f"data set {'/' + path.strip('/')!r} of {self.where}"
         with damage_as_data_error(what, "an HDF5 data set"):
             elsewhere = dataset.is_virtual or bool(dataset.external)
-            array = Hdf5Array(what, dataset)
+            shape = tuple(int(length) for length in dataset.shape or ())
+            array = Hdf5Array(what, dataset, shape, dataset.dtype)
             size = num_bytes(array.shape, array.dtype.itemsize)
             stored = int(dataset.id.get_storage_size())
             text = h5py.check_string_dtype(dataset.dtype) is not None
@@ -140,9 +133,9 @@ class Hdf5Contents:
 
         Goes link by link, because plain indexing would follow links into other files.
         """
-        root = self._file["/"]
-        steps, pending, hops = [root], _parts(path), 0
         with damage_as_data_error(f"{path!r} in {self.where}", "HDF5 links"):
+            root = self._file["/"]
+            steps, pending, hops = [root], _parts(path), 0
             while pending:
                 part, here = pending.pop(), steps[-1]
                 key = part.encode("utf-8", "surrogateescape")

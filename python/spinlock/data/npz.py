@@ -168,7 +168,7 @@ class NpzContents:
         """The array named ``path``, with names from ``<path>_feature_names``."""
         if path not in self._members:
             raise DataError(
-                f"family '{family}': {self.where} holds no array {path!r}; it holds: "
+                f"family {family!r}: {self.where} holds no array {path!r}; it holds: "
                 f"{listed(list(self._members))}."
             )
         array = self._array(path)
@@ -189,6 +189,11 @@ class NpzContents:
     def _array(self, name: str) -> NpyArray:
         if name not in self._arrays:
             member = self._members[name]
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(
+                    f"array {name!r} of {self.where} is packed with zip method "
+                    f"{member.compress_type}; expected what numpy.savez or savez_compressed write."
+                )
             self._arrays[name] = _npy_array(
                 f"array {name!r} of {self.where}",
                 lambda: self._archive.open(member),

@@ -24,10 +24,10 @@ from spinlock.data.sources import (
     listed,
     num_bytes,
 )
-from spinlock.data.table import FeatureTable, qualified_name, require_numeric
+from spinlock.data.table import FeatureTable, check_characters, qualified_name, require_numeric
 from spinlock.errors import DataError
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 23
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 # Extension -> (module, function) that opens it; modules load on use, so that NPZ needs no h5py.
@@ -114,19 +114,20 @@ def load_table(
 def _open(dataset_path: str) -> AbstractContextManager[Contents]:
     if dataset_path.startswith(PREFIX):
         return open_builtin(dataset_path)
-    path = Path(dataset_path).expanduser()
+    path = Path(dataset_path)
     if path.suffix.lower() not in FORMATS:
         raise DataError(
             f"dataset_path {dataset_path!r} has extension {path.suffix!r}; known: "
             f"{', '.join(FORMATS)}, and the built-in sets, '{PREFIX}<name>'."
         )
     try:
-        regular = path.is_file()
-        if not regular and not path.exists():
-            where = f" (looked in {Path.cwd()})" if not path.is_absolute() else ""
-            raise DataError(f"dataset_path {dataset_path!r}: there is no such file{where}.")
-    except (OSError, ValueError) as error:
+        path = path.expanduser()
+        exists, regular = path.exists(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"dataset_path {dataset_path!r} cannot be opened: {error}.") from error
+    if not exists:
+        where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
+        raise DataError(f"dataset_path {dataset_path!r}: there is no such file{where}.")
     if not regular:
         raise DataError(f"dataset_path {dataset_path!r} is not a regular file.")
     module, function = FORMATS[path.suffix.lower()]
@@ -148,12 +149,13 @@ def _plan(contents: Contents, families: Mapping[str, FamilyEntry] | None) -> lis
     parts: list[_Part] = []
     start, rows = 0, {}
     for family, entry in wanted.items():
+        check_characters(family)
         spec = _as_spec(family, entry)
         source = _find(contents, family, spec)
         shape = _checked_shape(source.array, family)
         encoder = find_encoder(spec.encoder, len(shape), family)
         steps = shape[1] if len(shape) == 3 else 1
-        check_width(f"family '{family}'", source.num_features * steps)
+        check_width(f"family {family!r}", source.num_features * steps)
         bare = source.feature_names or tuple(str(i) for i in range(source.num_features))
         names = tuple(qualified_name(family, name) for name in encoder.column_names(bare, steps))
         parts.append(_Part(family, source, encoder, start, names))
@@ -201,7 +203,7 @@ def _checked_shape(array: ArraySource, family: str) -> tuple[int, ...]:
     require_numeric(array.dtype, array.what)
     if len(array.shape) not in (2, 3):
         raise DataError(
-            f"{array.what} has shape {list(array.shape)}; family '{family}' needs [N, D] features "
+            f"{array.what} has shape {list(array.shape)}; family {family!r} needs [N, D] features "
             "or [N, T, D] series. Reshape it, or name the families to load under families."
         )
     if 0 in array.shape:
@@ -263,7 +265,7 @@ def _fill(
             if encoded.shape != (len(block), len(part.names)):
                 raise DataError(
                     f"encoder '{part.encoder.name}' returned shape {list(encoded.shape)} for family"
-                    f" '{part.family}'; its column names promise {[len(block), len(part.names)]}."
+                    f" {part.family!r}; its column names promise {[len(block), len(part.names)]}."
                 )
             with np.errstate(over="ignore"):
                 features[

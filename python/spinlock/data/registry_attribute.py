@@ -50,7 +50,7 @@ def registered_names(raw: object, family: str, what: str) -> tuple[str, ...] | N
             value = sorted(value, key=lambda entry: int(entry["index"]))
         return tuple(entry["name"] for entry in value)
     raise DataError(
-        f"{what} gives no feature names for family '{family}'; expected JSON text with a list of "
+        f"{what} gives no feature names for family {family!r}; expected JSON text with a list of "
         'names, a list of {"name": ...} objects, {"name": index}, or {"family": one of these}.'
     )
 

@@ -28,7 +28,7 @@ MAX_COLUMNS = 1_000_000
 _UNREADABLE = (
     ArithmeticError,
     EOFError,
-    KeyError,
+    LookupError,
     NotImplementedError,
     OSError,
     RuntimeError,
@@ -153,7 +153,8 @@ def damage_as_data_error(what: str, expected: str) -> Iterator[None]:
     except MemoryError as error:
         raise DataError(f"{what} does not fit into memory; read a part of it.") from error
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
+        reason = "".join(c if c.isprintable() else "?" for c in words)
         raise DataError(
             f"{what} cannot be read as {expected}: {reason[:300]}. The file may be truncated, "
             "damaged or of another format; write it anew or check its extension."

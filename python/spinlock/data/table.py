@@ -49,6 +49,12 @@ def schema_fingerprint(names: Sequence[str], dtype: str = "float32") -> str:
     return hashlib.sha256(schema.encode("ascii")).hexdigest()
 
 
+def check_characters(name: str) -> None:
+    """Refuse a family or column name that could not be printed or stored safely."""
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise DataError(f"name {name!r} contains control characters or broken Unicode; rename it.")
+
+
 def require_numeric(dtype: np.dtype[Any], what: str) -> None:
     """Raise a DataError that names ``what`` unless ``dtype`` is bool, integer or real float."""
     if dtype.kind not in "biuf":
@@ -73,7 +79,7 @@ def as_float32(values: ArrayLike, what: str) -> NDArray[np.float32]:
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureTable:
     """N rows of D named numeric columns, each belonging to one family.
 
@@ -92,8 +98,8 @@ class FeatureTable:
     ...     names=("shape::area", "shape::width", "colour::red"),
     ...     families=("shape", "shape", "colour"),
     ... )
-    >>> table.num_rows, table.num_features, table.family_names
-    (2, 3, ('shape', 'colour'))
+    >>> table
+    FeatureTable(2 rows, 3 features: shape: 2, colour: 1)
     >>> table.take_columns([2]).names, table.take_rows([1]).features.tolist()
     (('colour::red',), [[0.25, 20.0, 4.0]])
     """
@@ -116,6 +122,12 @@ class FeatureTable:
         _check_names(self.names, self.families, values.shape[1])
         if self.labels is not None:
             object.__setattr__(self, "labels", _checked_labels(self.labels, values.shape[0]))
+
+    def __repr__(self) -> str:
+        counts = Counter(self.families)
+        shown = ", ".join(f"{family}: {count}" for family, count in list(counts.items())[:10])
+        more = ", ..." if len(counts) > 10 else ""
+        return f"FeatureTable({self.num_rows} rows, {self.num_features} features: {shown}{more})"
 
     @classmethod
     def from_families(
@@ -220,12 +232,9 @@ def _check_names(names: tuple[str, ...], families: tuple[str, ...], num_features
         if not family or not name.startswith(prefix) or name == prefix:
             raise DataError(
                 f"column {name!r} of family {family!r} is misnamed; column names have the form "
-                f"'family{SEPARATOR}name', here {prefix + 'name'!r}."
+                f"'family{SEPARATOR}name' with neither part empty."
             )
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-            raise DataError(
-                f"column name {name!r} contains control characters or broken Unicode; rename it."
-            )
+        check_characters(name)
     if len(set(names)) != len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise DataError(
