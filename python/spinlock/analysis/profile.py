@@ -97,7 +97,7 @@ def profile_category(name: str, features: Any) -> CategoryProfile:
 
     Raises:
         DataError: not a matrix, not numeric, empty, fewer than two rows, non-finite values, every
-            feature constant, or values beyond 1e150.
+            feature constant, or values so large that their covariance does not fit float64.
 
     >>> import numpy as np
     >>> profile = profile_category("pair", np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]))
