@@ -67,7 +67,7 @@ def register_encoder(encoder: Encoder) -> Encoder:
 def encoder_names() -> tuple[str, ...]:
     """The registered encoders.
 
-    >>> encoder_names()
+    >>> encoder_names()[:3]
     ('identity', 'flatten', 'temporal_summary')
     """
     return tuple(_ENCODERS)
