@@ -216,6 +216,14 @@ def test_saved_ratios_of_other_categories_are_refused() -> None:
             ratios=plan.computed_ratios(),
             metrics=plan.metrics(),
         )
+    with pytest.raises(ConfigError, match="num_levels says 2, compression_ratios says 3"):
+        plan_from_saved_ratios(
+            feature_counts=COUNTS,
+            strategy="balanced",
+            ratios=plan.computed_ratios(),
+            metrics=plan.metrics(),
+            num_levels=2,
+        )
     with pytest.raises(ConfigError, match="metrics: missing for narrow, single"):
         plan_from_saved_ratios(
             feature_counts=COUNTS,

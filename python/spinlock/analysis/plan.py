@@ -135,6 +135,7 @@ def plan_from_saved_ratios(
     strategy: str,
     ratios: Mapping[str, Sequence[float]],
     metrics: Mapping[str, Mapping[str, float]],
+    num_levels: int | None = None,
     codebook_sizing: CodebookSizing = "latent_dims",
     hierarchy: Hierarchy = "residual",
     alignment: int = 4,
@@ -150,6 +151,7 @@ def plan_from_saved_ratios(
         strategy: the strategy that computed the ratios; it need not be registered any more.
         ratios: computed ratios by category.
         metrics: the four scores by category.
+        num_levels: the number expected; saved ratios of another number are refused.
         feature_counts, codebook_sizing, hierarchy, alignment, num_samples, level_overrides: as in
             :func:`build_plan`.
 
@@ -170,6 +172,7 @@ def plan_from_saved_ratios(
         feature_counts=counts,
         ratios=saved,
         profiles=profiles,
+        num_levels=num_levels,
         codebook_sizing=codebook_sizing,
         hierarchy=hierarchy,
         alignment=alignment,
