@@ -1,0 +1,1 @@
+"""Measurements: nothing in spinlock imports this folder."""
