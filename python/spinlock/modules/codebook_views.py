@@ -1,0 +1,73 @@
+"""Views of the state of consecutive codebooks, the unit on which statistics work."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch import Tensor
+
+from spinlock.layout import CodebookLayout
+from spinlock.ops.padding import PaddingPlan, padding_plan
+
+__all__ = ["CodebookViews", "codebook_view", "slice_layout"]
+
+
+@lru_cache(maxsize=1024)
+def slice_layout(layout: CodebookLayout, start: int, stop: int) -> CodebookLayout:
+    """``layout.slice``, remembered, for every step asks for the same few."""
+    return layout.slice(start, stop)
+
+
+def codebook_view(flat: Tensor, layout: CodebookLayout, q: int) -> Tensor:
+    """The view [K_q, D_q] of codebook q in a flat buffer [weight_size]."""
+    first, stride = layout.weight_offsets[q], layout.padded_dims[q]
+    size = layout.codebook_sizes[q]
+    return flat[first : first + size * stride].view(size, stride)[:, : layout.dims[q]]
+
+
+@dataclass(frozen=True)
+class CodebookViews:
+    """State of the codebooks of ``layout``; writing to the tensors writes to their bank.
+
+    Attributes:
+        layout: of these codebooks.
+        weight: [weight_size], the codes.
+        counts: float32 [total_codes], moving average of rows per code and step.
+        sums: float32 [weight_size], moving average of their sums; None for learnable codes.
+        epoch_counts: int64 [total_codes].
+        epoch_skipped: int64 [Q].
+        initialized: bool [Q].
+    """
+
+    layout: CodebookLayout
+    weight: Tensor
+    counts: Tensor
+    sums: Tensor | None
+    epoch_counts: Tensor
+    epoch_skipped: Tensor
+    initialized: Tensor
+
+    @property
+    def plan(self) -> PaddingPlan:
+        """The index tensors of the layout on the state's device."""
+        return padding_plan(self.layout, self.counts.device)
+
+    def place_codes(self, codebook: int, codes: Tensor, rows: Tensor, count: Tensor) -> None:
+        """Overwrites some codes of one codebook and their statistics, consistently.
+
+        Args:
+            codebook: position in the layout.
+            codes: int64 [m], which.
+            rows: float32 [m, D_q], their new places.
+            count: scalar, the count each of them starts with.
+        """
+        weight = codebook_view(self.weight, self.layout, codebook)
+        weight[codes] = rows.to(weight.dtype)
+        first = self.layout.code_offsets[codebook]
+        self.counts[first + codes] = count
+        if self.sums is not None:
+            codebook_view(self.sums, self.layout, codebook)[codes] = rows * count
+
+    def count_rows(self, rows: Tensor, num_rows: int) -> None:
+        """Adds int64 [total_codes], the rows of a batch of ``num_rows``, to the epoch's."""
+        self.epoch_counts.add_(rows)
+        self.epoch_skipped.add_(num_rows - self.plan.sum_by_quantizer(rows))

@@ -1,0 +1,136 @@
+"""What all quantizer modules share: options, losses, usage, decoding in the module's dtype."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.layout import CodebookLayout
+from spinlock.modules._options import CodebookInit, Reduction, check_choice, check_weighting
+from spinlock.modules.codebook_bank import CodebookBank
+from spinlock.modules.outputs import (
+    QuantizerLosses,
+    QuantizerOutput,
+    QuantizerUsage,
+    UsageSummary,
+)
+
+__all__ = ["Quantizer"]
+
+
+class Quantizer(nn.Module, ABC):
+    """Base of the quantizer modules: one :class:`CodebookBank` and the rules around it.
+
+    In training mode a forward pass first initialises codebooks that wait for data, and updates
+    EMA statistics and usage counters after its codes are chosen; in eval mode it writes nothing.
+
+    Attributes:
+        bank: the codebooks and their statistics.
+        commitment_weight, commitment_reduction: of ``losses.total``.
+    """
+
+    bank: CodebookBank
+    _dtype_anchor: Tensor
+
+    def __init__(
+        self,
+        layout: CodebookLayout,
+        *,
+        decay: float,
+        commitment_weight: float,
+        commitment_reduction: Reduction,
+        use_ema: bool,
+        init: CodebookInit,
+        backend: str | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        check_weighting("commitment_weight", commitment_weight)
+        check_choice("commitment_reduction", commitment_reduction, Reduction)
+        self.commitment_weight = commitment_weight
+        self.commitment_reduction = commitment_reduction
+        self.bank = CodebookBank(
+            layout, use_ema=use_ema, decay=decay, init=init, backend=backend, seed=seed
+        )
+        # Follows .to(dtype), which the float32 statistics do not.
+        anchor = torch.empty(0, dtype=torch.float32)
+        self.register_buffer("_dtype_anchor", anchor, persistent=False)
+
+    @property
+    def layout(self) -> CodebookLayout:
+        """The layout of the bank."""
+        return self.bank.layout
+
+    @property
+    def num_quantizers(self) -> int:
+        """Q, the number of codebooks."""
+        return self.layout.num_quantizers
+
+    @property
+    def indices_width(self) -> int:
+        """Columns of ``indices``: one per codebook."""
+        return self.layout.num_quantizers
+
+    @property
+    def bits(self) -> float:
+        """Bits that the codes of one row carry: the sum of log2 K."""
+        return self.layout.bits
+
+    @property
+    @abstractmethod
+    def latent_width(self) -> int:
+        """Columns of the latents."""
+
+    @abstractmethod
+    def forward(self, latents: Tensor | Sequence[Tensor]) -> QuantizerOutput:
+        """Latents [..., latent_width] -> :class:`QuantizerOutput`."""
+
+    @abstractmethod
+    def decode(self, indices: Tensor) -> Tensor:
+        """Indices [..., indices_width] -> [..., latent_width], exactly what forward returned."""
+
+    @abstractmethod
+    def initialize_from(
+        self, latents: Tensor | Sequence[Tensor], generator: torch.Generator | None = None
+    ) -> None:
+        """Sets the codebooks from latents [..., latent_width]; see :class:`CodebookBank`."""
+
+    @abstractmethod
+    def revive(
+        self,
+        latents: Tensor | Sequence[Tensor],
+        threshold: float,
+        generator: torch.Generator | None = None,
+    ) -> int:
+        """Moves dead codes onto badly represented rows; see :class:`CodebookBank`."""
+
+    @abstractmethod
+    def usage(self) -> UsageSummary:
+        """Use of the codes in training mode since the last reset, in the order of ``indices``."""
+
+    def reset_usage(self) -> None:
+        """Starts a new epoch of the usage counters."""
+        self.bank.reset_usage()
+
+    def extra_repr(self) -> str:
+        """The line that ``print(quantizer)`` shows."""
+        return (
+            f"commitment_weight={self.commitment_weight}, "
+            f"commitment_reduction={self.commitment_reduction!r}"
+        )
+
+    def _losses(self, commitment: Tensor, codebook: Tensor) -> QuantizerLosses:
+        total = self.commitment_weight * self._reduce(commitment)
+        if not self.bank.use_ema:
+            total = total + self._reduce(codebook)
+        return QuantizerLosses(total, commitment, codebook)
+
+    def _reduce(self, losses: Tensor) -> Tensor:
+        return losses.mean() if self.commitment_reduction == "mean" else losses.sum()
+
+    def _learn(self, latents: Tensor, indices: Tensor) -> QuantizerUsage:
+        """Usage of the batch, and in training mode the update; in the order of the layout."""
+        if self.training:
+            return QuantizerUsage(self.bank.update(latents, indices))
+        return QuantizerUsage(self.bank.count(latents, indices))

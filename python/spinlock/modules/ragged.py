@@ -1,0 +1,139 @@
+"""Q independent codebooks of different sizes and dimensions, quantized together."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from spinlock.layout import CodebookLayout
+from spinlock.modules._options import CodebookInit, Reduction
+from spinlock.modules._rows import index_rows, latent_rows
+from spinlock.modules.outputs import QuantizerOutput, UsageSummary
+from spinlock.modules.quantizer import Quantizer
+from spinlock.ops import quantize
+
+__all__ = ["RaggedVectorQuantizer"]
+
+
+class RaggedVectorQuantizer(Quantizer):
+    """Replaces each of Q latent vectors of a row by the nearest code of its own codebook.
+
+    Args:
+        codebook_sizes: K_q >= 1, one per quantizer.
+        dims: D_q >= 1, one per quantizer.
+        decay: of the moving averages that codes follow, 0 <= decay < 1.
+        commitment_weight: factor of the commitment terms in ``losses.total``.
+        commitment_reduction: ``"mean"`` or ``"sum"`` of the terms over quantizers.
+        use_ema: codes follow moving averages; False makes them a parameter that the codebook
+            loss, then part of ``losses.total``, trains.
+        init: ``"kmeans"``: k-means++ on the first batch in training mode, or earlier by
+            :meth:`initialize_from`; ``"uniform"``: +-1 / K_q.
+        alignment: of codes in memory, in elements, a power of two.
+        backend: as in :func:`spinlock.ops.nearest_codes`.
+        seed: of the first codes and of every draw made without a generator.
+
+    Raises:
+        LayoutError: sizes, dims or an alignment that describe no layout.
+        ConfigError: another option out of its range.
+        InputError: an unknown backend.
+
+    >>> quantizer = RaggedVectorQuantizer(codebook_sizes=[16, 32], dims=[4, 8], seed=1)
+    >>> latents = torch.randn(100, 12, generator=torch.Generator().manual_seed(0))
+    >>> output = quantizer(latents)
+    >>> output.quantized.shape, output.indices.shape
+    (torch.Size([100, 12]), torch.Size([100, 2]))
+    >>> output.losses.commitment.shape, output.usage.counts.shape
+    (torch.Size([2]), torch.Size([48]))
+    >>> quantizer = quantizer.eval()
+    >>> output = quantizer([latents[:, :4], latents[:, 4:]])  # a list works as well
+    >>> torch.equal(quantizer.decode(output.indices), output.quantized)
+    True
+    """
+
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int],
+        dims: Sequence[int],
+        *,
+        decay: float = 0.99,
+        commitment_weight: float = 1.0,
+        commitment_reduction: Reduction = "mean",
+        use_ema: bool = True,
+        init: CodebookInit = "kmeans",
+        alignment: int = 4,
+        backend: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        layout = CodebookLayout(
+            cast(tuple[int, ...], codebook_sizes), cast(tuple[int, ...], dims), alignment
+        )
+        super().__init__(
+            layout,
+            decay=decay,
+            commitment_weight=commitment_weight,
+            commitment_reduction=commitment_reduction,
+            use_ema=use_ema,
+            init=init,
+            backend=backend,
+            seed=seed,
+        )
+
+    @property
+    def latent_width(self) -> int:
+        """Columns of the latents: the sum of ``dims``."""
+        return self.layout.input_width
+
+    def forward(self, latents: Tensor | Sequence[Tensor]) -> QuantizerOutput:
+        """Quantizes latents [..., sum D_q], or a list of [..., D_q], of any floating dtype.
+
+        A row that is not finite within a quantizer's columns comes out as its code 0, without
+        gradient, and enters neither losses nor statistics.
+
+        Raises:
+            InputError: latents of another shape or type.
+        """
+        rows = latent_rows(latents, self.layout.dims)
+        if self.training and not self.bank.initialized:
+            self.bank.initialize_from(rows.detach(), only_missing=True)
+        result = quantize(rows, self.bank.weight, self.layout, backend=self.bank.backend)
+        usage = self._learn(rows.detach(), result.indices)
+        lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
+        return QuantizerOutput(
+            result.quantized.view(*lead, self.latent_width),
+            result.indices.view(*lead, self.indices_width),
+            self._losses(result.commitment, result.codebook_loss),
+            usage,
+        )
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """Indices [..., Q] -> codes [..., sum D_q] in the module's dtype (float32 at first).
+
+        Raises:
+            InputError: another shape or type, or an index out of range.
+        """
+        codes = self.bank.gather(index_rows(indices, self.indices_width))
+        return codes.to(self._dtype_anchor.dtype).view(*indices.shape[:-1], self.latent_width)
+
+    def codebook(self, q: int) -> Tensor:
+        """The view [K_q, D_q] of codebook q; see :meth:`CodebookBank.codebook`."""
+        return self.bank.codebook(q)
+
+    def initialize_from(
+        self, latents: Tensor | Sequence[Tensor], generator: torch.Generator | None = None
+    ) -> None:
+        """Sets all codebooks from latents; see :meth:`CodebookBank.initialize_from`."""
+        self.bank.initialize_from(latent_rows(latents, self.layout.dims), generator)
+
+    def revive(
+        self,
+        latents: Tensor | Sequence[Tensor],
+        threshold: float,
+        generator: torch.Generator | None = None,
+    ) -> int:
+        """Moves dead codes onto badly represented rows; see :meth:`CodebookBank.revive`."""
+        return self.bank.revive(latent_rows(latents, self.layout.dims), threshold, generator)
+
+    def usage(self) -> UsageSummary:
+        """Use of the codes in training mode since the last reset, per quantizer."""
+        return self.bank.usage()
