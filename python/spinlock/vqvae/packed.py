@@ -50,7 +50,8 @@ class PackedSegments(nn.Module):
 
     def unpad(self, padded: Tensor) -> Tensor:
         """Padded ``[G, B, max(widths)]`` to dense ``[B, sum(widths)]``."""
-        rows = padded.transpose(0, 1).reshape(padded.shape[1], -1)
+        width = len(self.widths) * self.max_width
+        rows = padded.transpose(0, 1).reshape(padded.shape[1], width)
         return rows.index_select(1, self.unpad_index)
 
     def mask(self) -> Tensor:
