@@ -16,7 +16,7 @@ from spinlock.errors import DataError
 
 Matrix = NDArray[np.float64]
 
-FINITE = st.floats(-1e9, 1e9, allow_nan=False, width=32) | st.floats(-1.0, 1.0)
+FINITE = st.floats(-1e9, 1e9, allow_nan=False, width=32) | st.floats(-1.0, 1.0, width=32)
 OFFSETS = st.sampled_from([0.0, 1.0, 1e6, -1e12])
 
 

@@ -19,12 +19,12 @@ from spinlock.data.cleaning_steps import Selection, Thresholds
 from spinlock.data.column_repair import OUTLIER_METHODS, ColumnRepair, outlier_caps
 from spinlock.data.matrix import (
     State,
-    listed,
     matrix_of,
     names_of,
     require_columns,
     require_finite,
     require_keys,
+    require_no_holes,
 )
 from spinlock.errors import CheckpointError, ConfigError, DataError
 
@@ -235,11 +235,7 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for block in blocks():
             moments.update(block)
         result = moments.finalise()
-        if result.non_finite.any():
-            held = [f"{names[j]} ({result.non_finite[j]})" for j in result.non_finite.nonzero()[0]]
-            raise DataError(
-                f"{len(held)} columns hold values that are not finite: {listed(held)}. {_ENABLE}"
-            )
+        require_no_holes(result.non_finite, names, _ENABLE)
         report = CleaningReport(result.num_rows, len(names), len(names), steps=())
         return self._remember(names, ColumnRepair.identity(len(names)), report)
 

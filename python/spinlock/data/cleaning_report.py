@@ -31,10 +31,11 @@ class CleaningStep:
         done = []
         if self.values_changed:
             done.append(
-                f"{self.values_changed:,} values in {_columns(self.columns_changed)} changed"
+                f"{_counted(self.values_changed, 'value')} in "
+                f"{_counted(self.columns_changed, 'column')} changed"
             )
         if self.dropped:
-            done.append(f"{_columns(len(self.dropped))} dropped")
+            done.append(f"{_counted(len(self.dropped), 'column')} dropped")
         return f"{self.name}: {', '.join(done) or 'nothing to do'}"
 
 
@@ -68,7 +69,7 @@ class CleaningReport:
     def lines(self, max_names: int | None = None) -> list[str]:
         """The report as lines of text; at most ``max_names`` dropped columns listed per step."""
         text = [
-            f"cleaning: {self.features_in} -> {_columns(self.features_out)}, "
+            f"cleaning: {self.features_in} -> {_counted(self.features_out, 'column')}, "
             f"fitted on {self.num_rows:,} rows"
         ]
         for step in self.steps:
@@ -107,5 +108,5 @@ class CleaningReport:
         )
 
 
-def _columns(count: int) -> str:
-    return f"{count:,} column" if count == 1 else f"{count:,} columns"
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -40,6 +40,8 @@ class Selection:
         self._repair = repair
         self._repaired = repaired
         self._alive = np.ones(len(repair.columns), dtype=bool)
+        self._flattened = 0
+        self._below = 0
 
     def run(
         self, thresholds: Thresholds, outlier_method: str
@@ -58,7 +60,7 @@ class Selection:
         )
         positions = np.flatnonzero(self._alive)
         if positions.size == 0:
-            raise DataError(_nothing_left(len(self._names), steps, thresholds))
+            raise DataError(self._nothing_left(steps, thresholds))
         report = CleaningReport(
             num_rows=self._raw.moments.num_rows,
             features_in=len(self._names),
@@ -85,15 +87,18 @@ class Selection:
         return _changed(f"outliers capped ({method})", self._repaired.capped, ())
 
     def _constant(self, threshold: float) -> CleaningStep:
-        moments = self._repaired.moments
+        moments, raw = self._repaired.moments, self._raw.moments
+        columns = self._repair.columns
         magnitude = np.maximum(np.abs(moments.minimum), np.abs(moments.maximum))
         rounding = moments.std <= RESOLUTION * magnitude
+        constant = moments.minimum == moments.maximum
+        flattened = constant & (raw.minimum != raw.maximum)[columns]
+        below = ~rounding & (moments.variance <= threshold)
+        self._flattened, self._below = int(flattened.sum()), int(below.sum())
         reasons = {}
-        for j in np.flatnonzero(rounding | (moments.variance <= threshold)).tolist():
-            column = self._repair.columns[j]
-            if moments.minimum[j] == moments.maximum[j]:
-                varied = self._raw.moments.minimum[column] != self._raw.moments.maximum[column]
-                reasons[j] = "constant once its outliers are capped" if varied else "constant"
+        for j in np.flatnonzero(rounding | below).tolist():
+            if constant[j]:
+                reasons[j] = "constant once its outliers are capped" if flattened[j] else "constant"
             elif rounding[j]:
                 reasons[j] = (
                     f"standard deviation {moments.std[j]:.3g} is rounding noise of values up to "
@@ -147,30 +152,27 @@ class Selection:
         )
         return CleaningStep(step, dropped=dropped)
 
+    def _nothing_left(self, steps: tuple[CleaningStep, ...], thresholds: Thresholds) -> str:
+        empty, _, constant, extreme, _ = (len(step.dropped) for step in steps)
+        advice = []
+        if self._flattened:
+            advice.append("widen percentile_range or set outlier_method to none")
+        if self._below:
+            advice.append(f"lower variance_threshold (now {thresholds.variance:.3g})")
+        if extreme:
+            advice.append(
+                f"raise max_variance_threshold (now {thresholds.max_variance:.3g}) or "
+                f"max_cv_threshold (now {thresholds.max_cv:.3g})"
+            )
+        remedy = f"Under feature_cleaning, {'; '.join(advice)}" if advice else "Check the data set"
+        return (
+            f"cleaning left none of the {len(self._names)} columns: {empty} without a finite "
+            f"value, {constant} without variance ({self._flattened} of them once capped), "
+            f"{extreme} with extreme variance. {remedy}."
+        )
+
 
 def _changed(
     step: str, counts: NDArray[np.int64], dropped: tuple[DroppedFeature, ...]
 ) -> CleaningStep:
     return CleaningStep(step, int(counts.sum()), int((counts > 0).sum()), dropped)
-
-
-def _nothing_left(
-    num_features: int, steps: tuple[CleaningStep, ...], thresholds: Thresholds
-) -> str:
-    empty, _, constant, extreme, _ = (len(step.dropped) for step in steps)
-    flattened = sum("capped" in feature.reason for feature in steps[2].dropped)
-    advice = []
-    if flattened:
-        advice.append("widen the outlier caps (percentile_range) or set outlier_method to none")
-    if constant > flattened:
-        advice.append(f"lower variance_threshold (now {thresholds.variance:.3g})")
-    if extreme:
-        advice.append(
-            f"raise max_variance_threshold (now {thresholds.max_variance:.3g}) or "
-            f"max_cv_threshold (now {thresholds.max_cv:.3g})"
-        )
-    return (
-        f"cleaning left none of the {num_features} columns: {empty} without a finite value, "
-        f"{constant} without variance ({flattened} of them once capped), {extreme} with extreme "
-        f"variance. Under feature_cleaning, {'; '.join(advice) or 'check the data set'}."
-    )

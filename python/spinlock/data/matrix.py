@@ -81,11 +81,15 @@ def require_columns(data: Any, features: NDArray[Any], names: Sequence[str], ste
 
 def require_finite(features: NDArray[Any], names: Sequence[str], remedy: str) -> None:
     """Raise a DataError that names the columns holding NaN or infinities, with a remedy."""
-    counts = (~np.isfinite(features)).sum(axis=0)
+    require_no_holes((~np.isfinite(features)).sum(axis=0), names, remedy)
+
+
+def require_no_holes(counts: NDArray[np.int64], names: Sequence[str], remedy: str) -> None:
+    """``require_finite`` where the values that are not finite have been counted by column."""
     if counts.any():
         columns = [f"{names[j]} ({counts[j]})" for j in np.flatnonzero(counts).tolist()]
         raise DataError(
-            f"{len(columns)} columns hold values that are not finite: {listed(columns)}. {remedy}"
+            f"columns that hold values which are not finite (how many): {listed(columns)}. {remedy}"
         )
 
 

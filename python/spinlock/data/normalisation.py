@@ -25,6 +25,7 @@ from spinlock.data.matrix import (
     require_columns,
     require_finite,
     require_keys,
+    require_no_holes,
 )
 from spinlock.errors import CheckpointError, ConfigError
 
@@ -117,7 +118,7 @@ class Normaliser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Fit from merged statistics; ``mad`` needs the row sample as well."""
         self._check_method()
         given = names_of(None, names, len(moments.count))
-        require_finite(moments.non_finite, given, _CLEAN)
+        require_no_holes(moments.non_finite, given, _CLEAN)
         std = moments.std
         if self.method == "standard":
             centre, scale = moments.mean, std

@@ -40,9 +40,10 @@ class GramResult:
 class GramMatrix:
     """Mergeable mean and centred scatter of the columns of [N, D], in float64.
 
-    Any blocks and any merge tree agree to 1e-12 of sqrt(S_ii S_jj); the same blocks merged in the
-    same order, on the same number of threads, give the same bits. Rows that hold a NaN or an
-    infinity are skipped and counted. Memory: 8 D^2 bytes and a few pieces of 32 MiB.
+    Any blocks and any merge tree agree to 1e-12 of sqrt(S_ii S_jj), for values between 1e-140 and
+    1e140; the same blocks merged in the same order, on the same number of threads, give the same
+    bits. Rows that hold a NaN or an infinity are skipped and counted. Memory: 8 D^2 bytes and a
+    few pieces of 32 MiB.
 
     >>> rows = np.array([[1.0, 2.0, 7.0], [2.0, 4.0, 7.0], [3.0, 6.0, 7.0]])
     >>> result = GramMatrix().update(rows[:1]).merge(GramMatrix().update(rows[1:])).finalise()
