@@ -1,0 +1,66 @@
+"""Every message names the thing, what was expected, what came, and the remedy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.errors import InputError
+from spinlock.layout import CodebookLayout
+from spinlock.ops import accumulate_codes, gather_codes, nearest_codes, quantize
+
+LAYOUT = CodebookLayout((3, 2), (2, 3))
+LATENTS = torch.zeros(4, 5)
+WEIGHT = torch.zeros(LAYOUT.weight_size)
+INDICES = torch.zeros(4, 2, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("operation", [nearest_codes, quantize])
+@pytest.mark.parametrize(
+    ("latents", "weight", "message"),
+    [
+        (torch.zeros(4, 6), WEIGHT, r"latents: expected shape \[B, 5\] .* got \[4, 6\]; pass"),
+        (torch.zeros(5), WEIGHT, r"latents: expected shape \[B, 5\] .* got \[5\]"),
+        (LATENTS.long(), WEIGHT, r"latents: expected floating point, got torch.int64; convert"),
+        (np.zeros((4, 5)), WEIGHT, r"latents: expected a torch.Tensor, got ndarray; convert"),
+        (LATENTS, torch.zeros(3), r"weight: expected shape \[32\] .* got \[3\]; pass"),
+        (LATENTS, WEIGHT.int(), r"weight: expected floating point, got torch.int32"),
+        (LATENTS, WEIGHT.to("meta"), r"one device, got latents on cpu, weight on meta; move"),
+    ],
+)
+def test_latents_and_weight(
+    operation: Callable[..., Any], latents: Any, weight: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        operation(latents, weight, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (INDICES.float(), r"indices: expected int64 \(or int32\), got torch.float32; convert"),
+        (INDICES[:, :1], r"indices: expected shape \[B, 2\] .* got \[4, 1\]"),
+        (INDICES + 2, r"indices\[:, 1\]: expected values in 0..1 .* got 2..2; were they"),
+        (INDICES - 1, r"indices\[:, 0\]: expected values in 0..2 .* got -1..-1"),
+        (INDICES.numpy(), r"indices: expected a torch.Tensor, got ndarray"),
+    ],
+)
+def test_indices(indices: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        gather_codes(indices, WEIGHT, LAYOUT)
+    with pytest.raises(InputError, match=message):
+        accumulate_codes(LATENTS, indices, LAYOUT)
+    with pytest.raises(InputError, match=message):
+        quantize(LATENTS, WEIGHT, LAYOUT, indices=indices)
+
+
+def test_rows_must_agree() -> None:
+    with pytest.raises(InputError, match="got 4 in latents, 3 in indices; pass one batch"):
+        accumulate_codes(LATENTS, INDICES[:3], LAYOUT)
+
+
+def test_unknown_backend_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"'reference', 'torch' or None .* got 'cpp'"):
+        nearest_codes(LATENTS, WEIGHT, LAYOUT, backend="cpp")
