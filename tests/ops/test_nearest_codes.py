@@ -66,11 +66,11 @@ def test_torch_equals_the_truth_on_fresh_cases(case: RaggedCase, dtype: torch.dt
     assert torch.equal(lookup(case, "torch", dtype), lookup(case, "reference", dtype))
 
 
-@pytest.mark.parametrize("case", FROZEN, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FROZEN[::3], ids=lambda case: case.name)
 def test_block_sizes_do_not_matter(case: RaggedCase, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = lookup(case, "reference")
     for module in (_torch, _reference):
-        monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 1000)
+        monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 4000)
     assert torch.equal(lookup(case, "torch"), expected)
     assert torch.equal(lookup(case, "reference"), expected)
 
