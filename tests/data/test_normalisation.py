@@ -68,7 +68,8 @@ def test_the_way_back_is_exact_up_to_rounding(x: NDArray[np.float32], method: st
     normaliser = Normaliser(method).fit(x)
     back = normaliser.inverse_transform(normaliser.transform(x)).astype(np.float64)
     exact = x.astype(np.float64)
-    bound = 2.0**-23 * (np.abs(exact) + np.abs(exact - normaliser.center_)) + 1e-37
+    bound = 2.0**-23 * (np.abs(exact) + np.abs(exact - normaliser.center_))
+    bound += 2.0**-149 * (1.0 + normaliser.scale_)
     assert (np.abs(back - exact) <= bound).all()
 
 
@@ -118,6 +119,15 @@ def test_damaged_states_are_refused(features: NDArray[np.float32]) -> None:
         Normaliser.from_state({**state, "scale": np.zeros(4)})
     with pytest.raises(CheckpointError, match="wrong"):
         Normaliser.from_state({**state, "parameters": {"wrong": 1}})
+
+
+def test_results_beyond_float32_are_refused() -> None:
+    x = np.array([[0.0, 1.0], [1e-7, 2.0], [2e-7, 3.0], [3.0e38, 4.0]])
+    normaliser = Normaliser("mad").fit(x)
+    with pytest.raises(DataError, match=r"x0 \(1\).*cap the columns' outliers"):
+        normaliser.transform(x)
+    with pytest.raises(DataError, match=r"x1 \(1\).*beyond float32"):
+        normaliser.inverse_transform([[0.0, 3e38]] * 1)
 
 
 def test_errors_name_the_thing(features: NDArray[np.float32]) -> None:

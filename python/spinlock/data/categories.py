@@ -14,6 +14,7 @@ from spinlock.analysis.statistics import (
     Moments,
     RowReservoir,
     RowSample,
+    one_blas_thread,
     row_blocks,
 )
 from spinlock.data.matrix import families_of, listed, matrix_of, names_of, require_finite
@@ -258,7 +259,8 @@ def _clusters(
     if fixed == 1:
         return whole
     counts = range(2, max_clusters + 1) if fixed is None else range(fixed, fixed + 1)
-    best = best_partition(partitions(correlation, min_features, counts))
+    with one_blas_thread():
+        best = best_partition(partitions(correlation, min_features, counts))
     if fixed is None:
         structured = best is not None and best.silhouette is not None and best.silhouette > 0
         return best if best is not None and structured else whole

@@ -4,6 +4,7 @@ Every class accumulates blocks of rows [n, D], merges with another instance that
 the same data set, and ends in a frozen result. Instances are plain objects that pickle.
 """
 
+from spinlock.analysis.statistics.blas import one_blas_thread
 from spinlock.analysis.statistics.blocks import RowStatistic, accumulate, row_blocks
 from spinlock.analysis.statistics.gram import GramMatrix, GramResult
 from spinlock.analysis.statistics.moments import Moments, MomentsResult
@@ -29,5 +30,6 @@ __all__ = [
     "column_mads",
     "column_medians",
     "column_quantiles",
+    "one_blas_thread",
     "row_blocks",
 ]

@@ -1,11 +1,13 @@
 """Covariance and correlation of all columns, in one pass over blocks."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spinlock.analysis.statistics.blas import one_blas_thread
 from spinlock.analysis.statistics.blocks import (
     LARGEST,
     as_block,
@@ -15,6 +17,9 @@ from spinlock.analysis.statistics.blocks import (
 )
 from spinlock.analysis.statistics.centring import Floats, Mean, centred, merged_mean
 from spinlock.errors import DataError
+
+# From this width a product is long enough to be shared by all cores.
+_THREADS_FROM = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +46,9 @@ class GramMatrix:
     """Mergeable mean and centred scatter of the columns of [N, D], in float64.
 
     Any blocks and any merge tree agree to 1e-12 of sqrt(S_ii S_jj), for values between 1e-140 and
-    1e140; the same blocks merged in the same order, on the same number of threads, give the same
-    bits. Rows that hold a NaN or an infinity are skipped and counted. Memory: 8 D^2 bytes and a
-    few pieces of 32 MiB.
+    1e140; the same blocks merged in the same order give the same bits, up to D = 1,023 whatever
+    the number of cores, above on the same number. Rows that hold a NaN or an infinity are skipped
+    and counted. Memory: 8 D^2 bytes and a few pieces of 32 MiB.
 
     >>> rows = np.array([[1.0, 2.0, 7.0], [2.0, 4.0, 7.0], [3.0, 6.0, 7.0]])
     >>> result = GramMatrix().update(rows[:1]).merge(GramMatrix().update(rows[1:])).finalise()
@@ -71,8 +76,9 @@ class GramMatrix:
         rows = as_block(block, self.num_features)
         if self.num_features is None:
             self._resize(rows.shape[1])
-        for piece in pieces(rows):
-            self._add(piece)
+        with one_blas_thread() if rows.shape[1] < _THREADS_FROM else nullcontext():
+            for piece in pieces(rows):
+                self._add(piece)
         return self
 
     def merge(self, other: "GramMatrix") -> Self:
