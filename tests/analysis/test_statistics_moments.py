@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from spinlock.analysis.statistics import GramMatrix, Moments
 from spinlock.errors import DataError
@@ -116,6 +117,15 @@ def test_correlation_matches_numpy() -> None:
     result = GramMatrix().update(x).finalise()
     np.testing.assert_allclose(result.correlation, np.corrcoef(x.T), atol=1e-12)
     np.testing.assert_allclose(result.covariance, np.cov(x.T, ddof=0), rtol=1e-10)
+
+
+def test_the_thread_count_changes_no_bit() -> None:
+    x = np.random.default_rng(1).normal(size=(3_000, 150))
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            results.append(GramMatrix().update(x).finalise().covariance)
+    assert np.array_equal(*results)
 
 
 def test_gram_skips_and_counts_rows_that_are_not_finite() -> None:
