@@ -1,6 +1,12 @@
 """Settings that every test shares."""
 
-from hypothesis import settings
+import os
+
+# Test processes share few cores: waiting worker threads would make small operations crawl.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+from hypothesis import settings  # noqa: E402  numeric libraries read the variables when loaded
 
 # A deadline is a timing assertion, and shared machines are noisy.
 settings.register_profile("spinlock", deadline=None, print_blob=True)
