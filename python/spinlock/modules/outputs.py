@@ -34,20 +34,24 @@ class QuantizerLosses(NamedTuple):
 
 
 class QuantizerUsage(NamedTuple):
-    """Attributes:
-    counts: int64 [total_codes], rows of this batch that chose each code; codebook after
-        codebook, in the order of the columns of ``indices``.
+    """Which codes one batch used.
+
+    Attributes:
+        counts: int64 [total_codes], rows that chose each code; codebook after codebook, in the
+            order of the columns of ``indices``.
     """
 
     counts: Tensor
 
 
 class QuantizerOutput(NamedTuple):
-    """Attributes:
-    quantized: the latents' shape and dtype; gradient straight through to the latents.
-    indices: int64 [..., Q], the codes chosen, before the update of this step.
-    losses: :class:`QuantizerLosses`.
-    usage: :class:`QuantizerUsage`.
+    """What a quantizer module returns.
+
+    Attributes:
+        quantized: the latents' shape and dtype; its gradient goes straight through to them.
+        indices: int64 [..., Q], the codes chosen, before the update of this step.
+        losses: :class:`QuantizerLosses`.
+        usage: :class:`QuantizerUsage`.
     """
 
     quantized: Tensor
