@@ -22,7 +22,7 @@ from spinlock.vqvae import CategoricalHierarchicalVQVAE
 if TYPE_CHECKING:
     from spinlock.config import TrainingConfig
 
-_DONOR_ROWS = 2_048
+_DONOR_ROWS = 512
 _CHECK_EVERY = 64
 
 
@@ -233,7 +233,7 @@ class Trainer:
         if epoch % settings.dead_code_interval != 0 or epoch > until:
             return 0
         source = generator(self.seed, Stream.REVIVAL, epoch)
-        donors = sample_rows(self.train, _DONOR_ROWS, source)
+        donors = sample_rows(self.train, max(self.batch_size, _DONOR_ROWS), source)
         return self.model.revive(donors, settings.dead_code_threshold, source)
 
     def _tell_early_stop(self) -> None:

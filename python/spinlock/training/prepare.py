@@ -11,9 +11,8 @@ from spinlock.data.categories import discover_categories
 from spinlock.data.cleaning import FeatureCleaner
 from spinlock.data.normalisation import Normaliser
 from spinlock.data.readers import load_table
-from spinlock.data.split import split_rows
+from spinlock.data.split import Rows, split_rows
 from spinlock.data.table import FeatureTable
-from spinlock.errors import DataError
 from spinlock.training.callbacks import Event, EventHandler
 from spinlock.training.planning import (
     precompute_compression_ratios,
@@ -54,11 +53,12 @@ def prepare(
     train = table.take_rows(train_rows)
     cleaner = FeatureCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
     cleaned = cleaner.fit(train).transform(train)
+    names = tuple(str(name) for name in cleaner.get_feature_names_out())
     on_event(Event("cleaned", str(cleaner.report_), {"report": cleaner.report_}))
     settings = config.training
     groups = discover_categories(
         cleaned,
-        tuple(cleaner.get_feature_names_out()),
+        names,
         tuple(table.families[column] for column in cleaner.kept_),
         assignment=settings.category_assignment,
         num_categories_auto=settings.num_categories_auto,
@@ -78,7 +78,8 @@ def prepare(
             "--recompute-ratios measures them anew"
         )
         on_event(Event("ratios_reused", message))
-    normaliser = Normaliser(config.normalization_method).fit(cleaned[:, groups.order])
+    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    normaliser.fit(cleaned[:, groups.order], names=[names[column] for column in groups.order])
     preprocessing = Preprocessing(table.names, table.families, cleaner, groups, normaliser)
     return Prepared(
         config=resolved_config(config, plan),
@@ -105,21 +106,10 @@ def load(config: TrainConfig, on_event: EventHandler) -> FeatureTable:
     return table
 
 
-def split(
-    config: TrainConfig, table: FeatureTable, on_event: EventHandler
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation rows, by the published rule.
-
-    Raises:
-        DataError: fewer than two training rows.
-    """
+def split(config: TrainConfig, table: FeatureTable, on_event: EventHandler) -> tuple[Rows, Rows]:
+    """Training and validation rows, by the published rule."""
     share = config.training.validation_split
     train, validation = split_rows(table.num_rows, share, config.random_seed)
-    if len(train) < 2:
-        raise DataError(
-            f"{config.dataset_path} leaves {len(train)} training rows of {table.num_rows}; at "
-            "least 2 are needed: give more rows or a smaller training.validation_split"
-        )
     message = f"{len(train):,} rows to train on, {len(validation):,} held out"
     details = {"training": len(train), "validation": len(validation)}
     on_event(Event("split", message, details))

@@ -80,24 +80,18 @@ class Preprocessing:
                 "feature_names": list(self.feature_names),
             },
             "cleaner": self.cleaner.to_state(),
-            "categories": {
-                name: list(columns)
-                for name, columns in zip(self.groups.names, self.groups.columns, strict=True)
-            },
+            "categories": self.groups.to_dict(),
             "normaliser": self.normaliser.to_state(),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Preprocessing:
         """The preprocessing that :meth:`to_state` described."""
-        categories = state["categories"]
         return cls(
             names=tuple(state["schema"]["names"]),
             families=tuple(state["schema"]["families"]),
             cleaner=FeatureCleaner.from_state(state["cleaner"]),
-            groups=CategoryGroups(
-                names=tuple(categories), columns=tuple(tuple(c) for c in categories.values())
-            ),
+            groups=CategoryGroups.from_dict(state["categories"]),
             normaliser=Normaliser.from_state(state["normaliser"]),
         )
 
