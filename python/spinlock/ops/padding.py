@@ -85,7 +85,7 @@ class PaddingPlan:
 def padding_plan(layout: CodebookLayout, device: torch.device) -> PaddingPlan:
     """The cached plan of a layout on a device; it holds about ``2 * weight_size`` integers."""
     # Index tensors made under inference_mode could not be saved for a later backward pass.
-    with torch.inference_mode(mode=False), device:
+    with torch.inference_mode(False), device:
         return _build(layout)
 
 
