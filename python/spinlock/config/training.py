@@ -1,0 +1,85 @@
+"""The sections ``training`` and ``logging``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spinlock.config.base import (
+    Count,
+    Issue,
+    NonNegative,
+    Positive,
+    Section,
+    Text,
+    raise_conflicts,
+)
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainingConfig(Section):
+    """The loop, its checkpoints, and how features are grouped into categories."""
+
+    num_epochs: Count = 100
+    batch_size: Count = 512
+    learning_rate: Positive = 2e-3
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: NonNegative = 0.0
+    scheduler: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    gradient_clip: Positive | None = None
+    checkpoint_dir: Text = "checkpoints/vqvae"
+    checkpoint_every_n_epochs: Count = 10
+    keep_checkpoints: Count = 3
+    validation_split: Share = 0.2
+    val_every_n_epochs: Count = 1
+    early_stopping_patience: Count | None = None
+    early_stopping_min_delta: NonNegative = 0.0
+    dead_code_threshold: NonNegative = 0.02
+    dead_code_interval: Count = 1
+    dead_code_stop_fraction: Annotated[float, Field(ge=0, le=1)] = 0.8
+    category_assignment: Literal["auto", "families"] = "auto"
+    num_categories_auto: Count | None = None
+    max_clusters: Count = 25
+    min_features_per_category: Count = 3
+    isolated_families: list[Text] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        raise_conflicts([*self._schedule_issues(), *self._category_issues()])
+        return self
+
+    def _schedule_issues(self) -> list[Issue]:
+        if self.warmup_epochs <= self.num_epochs:
+            return []
+        text = (
+            f"expected at most num_epochs ({self.num_epochs}), got {self.warmup_epochs}: the "
+            "learning rate would never be reached; lower it or raise training.num_epochs"
+        )
+        return [Issue("warmup_epochs", text, ("num_epochs",))]
+
+    def _category_issues(self) -> list[Issue]:
+        issues = []
+        if self.category_assignment == "families" and self.num_categories_auto is not None:
+            text = (
+                f"got {self.num_categories_auto}, but with category_assignment 'families' every "
+                "family is a category and nothing is clustered; remove this key or set "
+                "training.category_assignment to auto"
+            )
+            issues.append(Issue("num_categories_auto", text, ("category_assignment",)))
+        counts = Counter(self.isolated_families)
+        repeated = [repr(family) for family, count in counts.items() if count > 1]
+        if repeated:
+            text = f"expected each family once, got {', '.join(repeated)} several times; keep one"
+            issues.append(Issue("isolated_families", text))
+        return issues
+
+
+class LoggingConfig(Section):
+    """What the command line says while it works; flags override it."""
+
+    verbosity: Literal["quiet", "normal", "verbose"] = "normal"
+    interval_seconds: NonNegative = 10.0
