@@ -18,6 +18,7 @@ from spinlock.modules.sampling import sample_rows
 from spinlock.ops import accumulate_codes, gather_codes, nearest_codes
 from spinlock.ops._backend import resolve_backend
 from spinlock.ops._validate import check_latents
+from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
 __all__ = ["CodebookBank"]
@@ -198,8 +199,11 @@ class CodebookBank(nn.Module):
 
     def count(self, latents: Tensor, indices: Tensor) -> Tensor:
         """int64 [total_codes]: rows of a batch per code, written nowhere."""
-        counts, _ = accumulate_codes(latents, indices, self.layout, backend=self.backend)
-        return counts.to(torch.int64)
+        ids = indices + padding_plan(self.layout, indices.device).code_offsets
+        usable = usable_rows(latents, self.layout)
+        if usable is not None:
+            ids = ids[usable]
+        return torch.bincount(ids.flatten(), minlength=self.layout.total_codes)
 
     @torch.no_grad()
     def revive(
