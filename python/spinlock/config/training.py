@@ -31,6 +31,7 @@ class TrainingConfig(Section):
     scheduler: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Positive | None = None
+    num_threads: Count | None = None
     checkpoint_dir: Text = "checkpoints/vqvae"
     checkpoint_every_n_epochs: Count = 10
     keep_checkpoints: Count = 3
