@@ -28,7 +28,8 @@ def orthogonality_loss(latents: Tensor) -> Tensor:
     gram = torch.bmm(centred, centred.transpose(1, 2)).flatten(1)
     unit = gram / gram.norm(dim=1, keepdim=True).clamp_min(_EPSILON)
     alignment = unit @ unit.T
-    return (alignment.sum() - alignment.diagonal().sum()) / (count * (count - 1))
+    off_diagonal: Tensor = alignment.sum() - alignment.diagonal().sum()
+    return off_diagonal / (count * (count - 1))
 
 
 def topographic_loss(features: Tensor, latents: Tensor) -> Tensor:
@@ -53,7 +54,8 @@ def topographic_loss(features: Tensor, latents: Tensor) -> Tensor:
     of_features = of_features - of_features.mean(1, keepdim=True)
     of_latents = of_latents - of_latents.mean(1, keepdim=True)
     scale = (of_features.norm(dim=1) * of_latents.norm(dim=1)).clamp_min(_EPSILON)
-    return (1.0 - (of_features * of_latents).sum(1) / scale).mean()
+    correlation: Tensor = (of_features * of_latents).sum(1) / scale
+    return (1.0 - correlation).mean()
 
 
 def _distances(points: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
     @torch.no_grad()
     def get_category_tokens(self, x: Tensor) -> dict[str, Tensor]:
         """Tokens ``[B, L]`` per category name."""
-        tokens = self.get_tokens(x).split(self.config.num_levels, dim=1)
+        tokens = torch.split(self.get_tokens(x), self.config.num_levels, dim=1)
         return dict(zip(self.config.category_names, tokens, strict=True))
 
     @torch.no_grad()

@@ -102,5 +102,5 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
         target = self.features.pad(x).repeat_interleave(self.config.num_levels, dim=0)
         mask = self.features.mask().to(x).repeat_interleave(self.config.num_levels, dim=0)
         decoded = decoders(self.heads_out.pad(quantized))
-        squared = ((decoded - target) * mask).square()
+        squared: Tensor = ((decoded - target) * mask).square()
         return squared.sum() / (mask.sum() * len(x))

@@ -99,6 +99,6 @@ def principal_axes(columns: Tensor) -> Tensor:
     """
     centred = (columns - columns.mean(0)).double()
     covariance = centred.T @ centred / max(len(columns), 1)
-    axes = torch.linalg.eigh(covariance).eigenvectors.flip(1)
+    axes: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     return axes * torch.where(largest < 0, -1.0, 1.0)

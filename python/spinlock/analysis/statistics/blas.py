@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import scipy.linalg  # noqa: F401  (loads scipy's BLAS before the libraries are listed)
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 
 @cache
