@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from spinlock.analysis.plan import CompressionPlan
-from spinlock.config import TrainConfig, dump_config, load_config
+from spinlock.config import TrainConfig, dump_config, parse_config
 from spinlock.errors import CheckpointError, SpinlockError
 from spinlock.training.callbacks import EpochRecord
 from spinlock.training.folder import RunDirectory, position
@@ -222,7 +222,7 @@ def _read_preprocessing(
     return _understood(
         folder,
         lambda: (
-            load_config(folder / _CONFIG),
+            parse_config(files[_CONFIG], f"'{folder / _CONFIG}'"),
             Preprocessing.from_state(state),
             CompressionPlan.from_dict(state["plan"]),
             str(state["data_fingerprint"]),

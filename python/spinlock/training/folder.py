@@ -79,7 +79,7 @@ class RunDirectory:
         path = self.path / name
         try:
             target = path.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"cannot read the pointer '{path}': {error}") from error

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spinlock.errors import InputError
@@ -154,46 +156,43 @@ def evaluate(
     """
     if len(x) == 0:
         raise InputError("evaluate needs at least 1 row, got x with shape [0, ...]")
-    sizes = torch.tensor(
-        [size for levels in model.config.codebook_sizes for size in levels], device=x.device
-    )
-    offsets = sizes.cumsum(0) - sizes
-    total_codes = int(sizes.sum())
+    sizes = [size for levels in model.config.codebook_sizes for size in levels]
+    total_codes = sum(sizes)
+    ends = torch.tensor(sizes).cumsum(0)
+    first_codes = (ends - torch.tensor(sizes)).to(x.device)
     squared = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     counts = torch.zeros(total_codes, dtype=torch.int64, device=x.device)
     was_training = model.training
     model.eval()
     try:
-        for block in x.split(block_rows):
+        for start in range(0, len(x), block_rows):
+            block = x[start : start + block_rows]
             output = model(block)
             squared += (output.reconstruction - block).double().square().sum(0)
-            counts += torch.bincount((output.indices + offsets).flatten(), minlength=total_codes)
+            codes = (output.indices + first_codes).flatten()
+            counts += torch.bincount(codes, minlength=total_codes)
     finally:
         model.train(was_training)
-    per_feature = (squared / len(x)).split(list(model.config.category_sizes))
+    per_feature = (squared / len(x)).cpu().numpy()
+    per_category = np.split(per_feature, np.cumsum(model.config.category_sizes)[:-1])
+    by_quantizer = np.split(counts.cpu().numpy(), ends[:-1].numpy())
     names = model.config.category_names
-    utilization, perplexity = _usage(counts.split(sizes.tolist()))
     return EvaluationMetrics(
-        category_mse={n: float(e.mean()) for n, e in zip(names, per_feature, strict=True)},
-        feature_mse=float(torch.cat(per_feature).mean()),
-        utilization_per_quantizer=utilization,
-        perplexity=perplexity,
-        bits=float(sizes.double().log2().sum()),
+        category_mse={n: float(e.mean()) for n, e in zip(names, per_category, strict=True)},
+        feature_mse=float(per_feature.mean()),
+        utilization_per_quantizer=tuple(float((c > 0).mean()) for c in by_quantizer),
+        perplexity=tuple(_perplexity(c) for c in by_quantizer),
+        bits=math.fsum(map(math.log2, sizes)),
         rows=len(x),
         dead_codes=dead_codes,
         dead_share=None if dead_codes is None else dead_codes / total_codes,
     )
 
 
-def _usage(counts: tuple[Tensor, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Share of codes used and exp(entropy), per quantizer, from counts ``[K_q]`` each."""
-    utilization, perplexity = [], []
-    for of_quantizer in counts:
-        used = of_quantizer[of_quantizer > 0].double()
-        share = used / used.sum()
-        utilization.append(len(used) / len(of_quantizer))
-        perplexity.append(float(torch.exp(-(share * share.log()).sum())))
-    return tuple(utilization), tuple(perplexity)
+def _perplexity(counts: NDArray[np.int64]) -> float:
+    """exp(entropy) of the usage of one quantizer's codes, ``[K]``."""
+    share = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -11,7 +11,7 @@ from spinlock.vqvae import CategoricalVQVAEConfig
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
-    from spinlock.data.cleaning import CleaningReport
+    from spinlock.data.cleaning_report import CleaningReport
 
 
 @dataclass(frozen=True, eq=False)
