@@ -53,7 +53,7 @@ def start(config: Path, directory: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline().strip()
-    print(f"    {line}")
+    print(f"    {line or 'nothing left to train'}")
     return process
 
 

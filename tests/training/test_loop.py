@@ -122,7 +122,9 @@ def test_a_batch_larger_than_the_data_is_capped_and_said() -> None:
     assert [e.kind for e in record.events] == ["batch_size_capped"]
     assert record.events[0].details == {"batch_size": 70}
     assert record.runs == [
-        RunInfo(num_epochs=1, steps_per_epoch=1, first_epoch=1, first_step=1, batch_size=70)
+        RunInfo(
+            num_epochs=1, steps_per_epoch=1, first_epoch=1, first_step=1, batch_size=70, threads=1
+        )
     ]
 
 
@@ -163,7 +165,8 @@ def test_records_say_what_happened() -> None:
 
 def test_training_improves() -> None:
     record = Record()
-    make_trainer(record, num_epochs=30).run()
+    data = {"train": rows(400), "validation": rows(200, seed=1)}
+    reproducibly(lambda: make_trainer(record, num_epochs=15, **data).run())
     first, last = record.epochs[0], record.epochs[-1]
     assert first.validation is not None
     assert last.validation is not None
@@ -303,3 +306,11 @@ def test_an_interrupt_on_the_last_step_finishes_the_run() -> None:
     trainer = make_trainer(record)
     assert trainer.run(record.interrupt) is False
     assert trainer.progress.finished
+
+
+def test_a_continued_run_keeps_its_threads() -> None:
+    state = make_trainer(num_threads=3).state()
+    trainer = make_trainer()
+    assert trainer.threads == 1
+    trainer.load_state(state, [])
+    assert trainer.threads == 3

@@ -43,6 +43,7 @@ class RunInfo:
         first_epoch: the epoch that starts or continues now, counted from 1.
         first_step: the step within it that comes next, counted from 1.
         batch_size: rows per step, after the cap at the number of training rows.
+        threads: CPU threads that a step runs on.
     """
 
     num_epochs: int
@@ -50,6 +51,7 @@ class RunInfo:
     first_epoch: int
     first_step: int
     batch_size: int
+    threads: int
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from spinlock.training.metrics import EvaluationMetrics, evaluate
 from spinlock.training.optim import LearningRateSchedule, build_optimizer
 from spinlock.training.progress import Progress
 from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
+from spinlock.training.threads import limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Trainer:
 
     Attributes:
         progress: where the run stands.
+        threads: CPU threads; those of the run that is continued, for they decide the last bits.
         checkpoint: the last checkpoint written, or None.
     """
 
@@ -89,6 +91,7 @@ class Trainer:
         self.early_stopping = EarlyStopping(
             settings.early_stopping_patience, settings.early_stopping_min_delta
         )
+        self.threads = threads_for(model, self.batch_size, settings.num_threads)
         self.losses = EpochLosses(self.steps_per_epoch)
         self.progress = Progress()
         self.checkpoint: Path | None = None
@@ -103,14 +106,15 @@ class Trainer:
         interrupt = interrupt or GracefulInterrupt()
         if not self.progress.finished:
             self._announce()
-        while not self.progress.finished:
-            if not self._run_epoch(interrupt):
-                self._save(best=False)
-                return True
-            metrics = self._end_epoch()
-            self._save_if_due(metrics, interrupt.requested)
-            if interrupt.requested and not self.progress.finished:
-                return True
+        with limited_threads(self.threads):
+            while not self.progress.finished:
+                if not self._run_epoch(interrupt):
+                    self._save(best=False)
+                    return True
+                metrics = self._end_epoch()
+                self._save_if_due(metrics, interrupt.requested)
+                if interrupt.requested and not self.progress.finished:
+                    return True
         return False
 
     def state(self) -> dict[str, Any]:
@@ -119,6 +123,7 @@ class Trainer:
             "progress": self.progress.to_state(),
             "batch_size": self.batch_size,
             "steps_per_epoch": self.steps_per_epoch,
+            "threads": self.threads,
             "losses": self.losses.to_state(self.progress.step_in_epoch),
             "early_stopping": self.early_stopping.to_state(),
             "optimizer": self.optimizer.state_dict(),
@@ -128,6 +133,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any], history: list[EpochRecord]) -> None:
         """Continues from :meth:`state`; the model's own state is loaded by the caller."""
         self.progress = Progress.from_state(state["progress"], history)
+        self.threads = int(state["threads"])
         self.losses.load_state(state["losses"], self.train.device)
         self.early_stopping.load_state(state["early_stopping"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -154,6 +160,7 @@ class Trainer:
                 first_epoch=self.progress.epoch + 1,
                 first_step=self.progress.step_in_epoch + 1,
                 batch_size=self.batch_size,
+                threads=self.threads,
             )
         )
 

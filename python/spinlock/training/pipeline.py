@@ -23,6 +23,7 @@ from spinlock.training.prepare import ignore, prepare
 from spinlock.training.prepared import Prepared
 from spinlock.training.resume import check_nothing_later, prepare_resumed, resume_path
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
+from spinlock.training.threads import limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
 
 if TYPE_CHECKING:
@@ -181,7 +182,9 @@ def start_model(
     """The model that the plan describes, initialised from training rows ``[N, D]``."""
     model = build_vqvae(prepared.model_config).to(rows.device)
     source = generator(prepared.config.random_seed, Stream.INITIALISATION)
-    model.initialize_from(sample_rows(rows, _INITIAL_ROWS, source), source)
+    settings = prepared.config.training
+    with limited_threads(threads_for(model, settings.batch_size, settings.num_threads)):
+        model.initialize_from(sample_rows(rows, _INITIAL_ROWS, source), source)
     count = sum(p.numel() for p in model.parameters())
     message = (
         f"model with {count:,} parameters and {prepared.plan.total_codes:,} codes initialised "
