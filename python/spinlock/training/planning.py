@@ -38,6 +38,7 @@ def precompute_compression_ratios(
         "feature_counts": counts,
         "codebook_sizing": model.codebook_sizing,
         "hierarchy": model.hierarchy,
+        "num_levels": model.num_levels,
         "num_samples": len(cleaned),
         "level_overrides": _level_overrides(config),
     }
@@ -55,7 +56,7 @@ def precompute_compression_ratios(
             name: profile_category(name, cleaned[:, list(columns)])
             for name, columns in zip(groups.names, groups.columns, strict=True)
         }
-    return build_plan(ratios=ratios, profiles=profiles, num_levels=model.num_levels, **dimensions)
+    return build_plan(ratios=ratios, profiles=profiles, **dimensions)
 
 
 def reuses_ratios(config: TrainConfig) -> bool:
