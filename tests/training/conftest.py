@@ -1,5 +1,7 @@
 """A small data set with structure and configurations that train on it in a moment."""
 
+import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from spinlock.config import TrainConfig
+from spinlock.training.pipeline import TrainResult, train
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -37,7 +40,12 @@ def write_data(path: Path, rows: int = 160, seed: int = 0) -> None:
 @pytest.fixture
 def make_config(tmp_path: Path) -> MakeConfig:
     """Builds a configuration; keyword arguments are sections, ``training={"num_epochs": 3}``."""
-    data = tmp_path / "data.npz"
+    return config_maker(tmp_path)
+
+
+def config_maker(folder: Path) -> MakeConfig:
+    """Configurations whose data set and checkpoints lie in ``folder``."""
+    data = folder / "data.npz"
     write_data(data)
 
     def make(**sections: Any) -> TrainConfig:
@@ -47,7 +55,7 @@ def make_config(tmp_path: Path) -> MakeConfig:
             "training": {
                 "num_epochs": 4,
                 "batch_size": 32,
-                "checkpoint_dir": str(tmp_path / "run"),
+                "checkpoint_dir": str(folder / "run"),
                 "checkpoint_every_n_epochs": 1,
                 "category_assignment": "families",
             },
@@ -60,3 +68,16 @@ def make_config(tmp_path: Path) -> MakeConfig:
         return TrainConfig.model_validate(tree)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    make = config_maker(tmp_path_factory.mktemp("trained"))
+    return train(make(training={"num_epochs": 3, "keep_checkpoints": 2}))
+
+
+@pytest.fixture
+def result(_trained: TrainResult, tmp_path: Path) -> TrainResult:
+    """A finished run of 3 epochs whose checkpoints are a copy in ``tmp_path / "run"``."""
+    shutil.copytree(_trained.checkpoint.parent, tmp_path / "run")
+    return dataclasses.replace(_trained, checkpoint=tmp_path / "run" / "epoch_0003")

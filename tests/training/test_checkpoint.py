@@ -26,11 +26,6 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def result(make_config: MakeConfig) -> TrainResult:
-    return train(make_config(training={"num_epochs": 3, "keep_checkpoints": 2}))
-
-
 def test_the_folder_holds_what_is_documented(result: TrainResult, tmp_path: Path) -> None:
     assert {p.name for p in result.checkpoint.iterdir()} == NAMES
     entries = {p.name for p in (tmp_path / "run").iterdir()}
@@ -141,7 +136,7 @@ def test_weights_of_another_model_are_refused(
         load_model(result.checkpoint)
 
 
-@pytest.mark.parametrize("path", ["nowhere", "run/epoch_0099", "data.npz"])
+@pytest.mark.parametrize("path", ["nowhere", "run/epoch_0099", "run/latest/x"])
 def test_what_is_no_checkpoint_is_named(result: TrainResult, tmp_path: Path, path: str) -> None:
     del result
     with pytest.raises(CheckpointError, match="holds no checkpoint"):

@@ -234,6 +234,32 @@ def test_divergence_is_named_with_a_remedy() -> None:
         trainer.run()
 
 
+@pytest.mark.parametrize("validated", [1, 5])
+def test_a_last_step_that_breaks_the_weights_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, validated: int
+) -> None:
+    trainer = make_trainer(num_epochs=5, val_every_n_epochs=validated)
+    step = trainer._step
+
+    def breaking(batch: Tensor) -> None:
+        step(batch)
+        if trainer.progress.step_in_epoch == 3:
+            with torch.no_grad():
+                trainer.parameters[0].fill_(float("nan"))
+
+    monkeypatch.setattr(trainer, "_step", breaking)
+    with pytest.raises(
+        DataError, match=r"diverged: '.*' of the model became infinite or NaN in epoch 1"
+    ):
+        trainer.run()
+
+
+def test_an_infinite_error_is_noticed() -> None:
+    held_out = rows(20, seed=1) * 1e38
+    with pytest.raises(DataError, match="diverged: the validation error"):
+        make_trainer(validation=held_out).run()
+
+
 def test_learning_rate_moves_with_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(num_epochs=2, warmup_epochs=1)
     used: list[float] = []

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from spinlock.errors import InputError
 from spinlock.training.metrics import EvaluationMetrics, evaluate
-from spinlock.vqvae import VQVAEOutput
 
 
 class Table(nn.Module):
@@ -29,10 +28,15 @@ class Table(nn.Module):
         )
         self.modes: list[bool] = []
 
-    def forward(self, x: Tensor) -> VQVAEOutput:
+    def encode(self, x: Tensor) -> Tensor:
         self.modes.append(self.training)
-        rows = x[:, 0].long()
-        return VQVAEOutput(self.reconstruction[rows], self.indices[rows], {})
+        return x[:, 0].long()
+
+    def quantize(self, rows: Tensor) -> Any:
+        return SimpleNamespace(quantized=rows, indices=self.indices[rows])
+
+    def decode(self, rows: Tensor) -> Tensor:
+        return self.reconstruction[rows]
 
 
 def problem(rows: int, sizes: list[int], codes: list[list[int]], seed: int) -> Any:

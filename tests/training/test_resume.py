@@ -228,6 +228,12 @@ def test_an_older_checkpoint_needs_another_directory(
     assert (tmp_path / "run" / "latest").read_text() == "epoch_0004\n"
 
 
+def test_ratios_are_not_measured_anew_in_a_resumed_run(make_config: MakeConfig) -> None:
+    train(make_config(), callbacks=[Signal(5)])
+    with pytest.raises(ConfigError, match="--recompute-ratios"):
+        train(make_config(), resume="latest", recompute_ratios=True)
+
+
 def test_nothing_to_resume_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         train(make_config(), resume="latest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from spinlock.errors import DataError
 from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
 from spinlock.training.early_stopping import EarlyStopping
 from spinlock.training.epoch_losses import EpochLosses
@@ -109,6 +111,7 @@ class Trainer:
         with limited_threads(self.threads):
             while not self.progress.finished:
                 if not self._run_epoch(interrupt):
+                    self._require_finite_state()
                     self._save(best=False)
                     return True
                 metrics = self._end_epoch()
@@ -203,12 +206,14 @@ class Trainer:
         progress, settings = self.progress, self.settings
         started = time.perf_counter()
         progress.epoch += 1
+        self._require_finite_state()
         usage = self.model.usage()
         revived = self._revive()
         last = progress.epoch == settings.num_epochs
         metrics = None
         if last or progress.epoch % settings.val_every_n_epochs == 0:
             metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead))
+            self._require(math.isfinite(metrics.mean_mse), f"the {self.split} error")
             self.early_stopping.update(progress.epoch, metrics.mean_mse)
         step = progress.epoch * self.steps_per_epoch
         record = EpochRecord(
@@ -261,6 +266,19 @@ class Trainer:
         if self.saver is not None:
             self.checkpoint = self.saver.save(self, best=best)
             self.callback.on_checkpoint(self.checkpoint)
+
+    def _require_finite_state(self) -> None:
+        """A last step can break the weights after its loss was still finite."""
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point():
+                self._require(bool(torch.isfinite(tensor).all()), f"'{name}' of the model")
+
+    def _require(self, finite: bool, what: str) -> None:
+        if not finite:
+            raise DataError(
+                f"training diverged: {what} became infinite or NaN in epoch {self.progress.epoch}. "
+                f"{self._remedy()}"
+            )
 
     def _remedy(self) -> str:
         kept = f"; '{self.checkpoint}' is intact" if self.checkpoint else ""

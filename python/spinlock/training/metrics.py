@@ -167,8 +167,8 @@ def evaluate(
     try:
         for start in range(0, len(x), block_rows):
             block = x[start : start + block_rows]
-            output = model(block)
-            squared += (output.reconstruction - block).double().square().sum(0)
+            output = model.quantize(model.encode(block))
+            squared += (model.decode(output.quantized) - block).double().square().sum(0)
             codes = (output.indices + first_codes).flatten()
             counts += torch.bincount(codes, minlength=total_codes)
     finally:

@@ -108,6 +108,11 @@ def train(
         CheckpointError: a checkpoint that cannot be read or written.
     """
     started = time.perf_counter()
+    if resume is not None and recompute_ratios:
+        raise ConfigError(
+            "--recompute-ratios would change the model that --resume continues: start a new run "
+            "without --resume, or resume without --recompute-ratios"
+        )
     callback = CallbackList(callbacks)
     device = find_device(config.device)
     directory = RunDirectory(Path(config.training.checkpoint_dir))

@@ -91,7 +91,7 @@ def prepare_resumed(config: TrainConfig, saved: SavedRun, on_event: EventHandler
         validation=preprocessing.transform(table.features[validation]),
         cleaning_report=preprocessing.cleaner.report_,
         data_fingerprint=fingerprint,
-        ratios_reused=True,
+        ratios_reused=saved.plan.source == "auto",
     )
 
 
