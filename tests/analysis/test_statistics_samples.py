@@ -60,6 +60,7 @@ def test_keys_are_frozen() -> None:
         7960286522194355700,
         487617019471545679,
     ]
+    assert row_keys(np.arange(2), 7).tolist() == [9672475392221035855, 5573481420429128725]
     assert len(np.unique(row_keys(np.arange(100_000), 7))) == 100_000
 
 

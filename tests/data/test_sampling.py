@@ -31,3 +31,9 @@ def test_large_inputs_go_block_by_block() -> None:
     sample = sample_rows(2_500_000, 1000, seed=1)
     assert len(set(sample)) == 1000
     assert abs(sample.mean() / 2_500_000 - 0.5) < 0.05
+
+
+def test_samples_are_frozen() -> None:
+    assert sample_rows(1000, 6, seed=7).tolist() == [201, 236, 246, 653, 698, 998]
+    assert sample_rows(1000, 6, seed=-3).tolist() == [25, 117, 392, 738, 783, 794]
+    assert sample_rows(3_000_000, 3, seed=2**70).tolist() == sample_rows(3_000_000, 3, 0).tolist()

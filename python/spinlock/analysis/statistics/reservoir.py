@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinlock.analysis.statistics.blocks import as_block, require_mergeable, require_rows
+from spinlock.analysis.statistics.row_hash import splitmix64
 from spinlock.errors import DataError
 
 DEFAULT_CAPACITY = 100_000
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def row_keys(row_numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -26,14 +23,8 @@ def row_keys(row_numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     >>> row_keys(np.array([0, 1]), seed=0).tolist()
     [16294208416658607535, 7960286522194355700]
     """
-    start = _mix(np.array([seed % 2**64], dtype=np.uint64))
-    return _mix(start + (row_numbers.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
+    start = int(splitmix64(np.zeros(1, dtype=np.int64), seed)[0])
+    return splitmix64(row_numbers + 1, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +93,7 @@ class RowReservoir:
         """Offer the rows of ``block`` [n, D], numbered ``first_row`` onwards in the data set.
 
         Raises:
-            DataError: a block of other width or of text, or rows that were offered before.
+            DataError: a block of other width or of text, or rows that the sample holds already.
         """
         rows = as_block(block, self.num_features)
         if first_row < 0:
@@ -116,7 +107,7 @@ class RowReservoir:
         """Offer everything that ``other`` kept; ``other`` stays as it is.
 
         Raises:
-            DataError: another width, capacity or seed, or rows that both have seen.
+            DataError: another width, capacity or seed, or rows that both samples hold.
         """
         require_mergeable(self.num_features, other.num_features)
         if (self.capacity, self.seed) != (other.capacity, other.seed):
