@@ -178,3 +178,14 @@ def test_strided_latents_and_gradients_in_flight(backend: str) -> None:
     assert indices.dtype == torch.int64
     assert indices.is_contiguous()
     assert torch.equal(indices, lookup(case, "reference"))
+
+
+def test_autocast_changes_no_index() -> None:
+    """Numbers above 256 do not fit bfloat16, in which autocast computes products."""
+    layout = CodebookLayout((1000,), (8,))
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.from_numpy(layout.pack_codebooks([torch.randn(1000, 8, generator=generator)]))
+    latents = torch.randn(100, 8, generator=generator)
+    expected = nearest_codes(latents, weight, layout)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(nearest_codes(latents, weight, layout), expected)

@@ -119,8 +119,9 @@ def _nearest_in_bucket(columns: Tensor, codes: Tensor, bucket: Bucket) -> Tensor
     norms = centred.square().sum(dim=2, keepdim=True)
     radius = norms.where(exists, 0.0).amax(dim=1).sqrt()
     norms = norms.where(exists, torch.inf)
-    # One product with the 0/1 matrix of candidates gives their number and the sum of their codes.
-    code = torch.arange(num_codes, dtype=torch.float32, device=codes.device)
+    # One product with the 0/1 matrix of candidates gives their number and the sum of their codes;
+    # in float64, for autocast and tf32 round the codes of float32 products.
+    code = torch.arange(num_codes, dtype=torch.float64, device=codes.device)
     selectors = torch.stack([torch.ones_like(code), code])
     tolerance = 8.0 * (dim + 8) * _UNIT_ROUNDOFF
 
@@ -133,7 +134,7 @@ def _nearest_in_bucket(columns: Tensor, codes: Tensor, bucket: Bucket) -> Tensor
         scores = torch.baddbmm(norms, centred, rows, alpha=-2.0)
         reach = rows.square().sum(dim=1).sqrt_() + radius
         limit = scores.amin(dim=1) + (reach.square_() * tolerance + _UNDERFLOW)
-        candidates = (scores <= limit[:, None]).to(torch.float32)
+        candidates = (scores <= limit[:, None]).to(torch.float64)
         found = torch.matmul(selectors, candidates)
         nearest[:, start:stop] = found[:, 1].to(torch.int64)
         undecided = found[:, 0] != 1.0
