@@ -19,7 +19,8 @@ SIZES, DIMS = (8, 5, 3), (4, 2, 7)
 
 
 def rows(count: int = 64, seed: int = 0) -> Tensor:
-    return torch.randn(count, sum(DIMS), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, sum(DIMS), generator=generator, dtype=torch.float32)
 
 
 def trained(**options: object) -> RaggedVectorQuantizer:
@@ -233,6 +234,21 @@ def test_no_grad_and_inference_mode_train_statistics_as_well() -> None:
         assert same_state(quantizer, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
+    expected = trained()
+    expected.revive(rows(), 2.0)
+    torch.set_default_dtype(dtype)
+    try:
+        quantizer = RaggedVectorQuantizer(SIZES, DIMS)
+        for seed in range(3):
+            quantizer(rows(seed=seed))
+        quantizer.revive(rows(), 2.0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same_state(quantizer, expected)
+
+
 def test_backends_agree() -> None:
     torch_twin, truth = (trained(backend=name) for name in ("torch", "reference"))
     for name, value in truth.state_dict().items():
@@ -245,7 +261,7 @@ def test_the_numbers_of_the_layout() -> None:
     assert quantizer.bits == 5.0
     assert quantizer.latent_width == 5
     assert quantizer.codebook(1).shape == (4, 2)
-    assert "8" in repr(quantizer) or "12 codes" in repr(quantizer)
+    assert "2 codebooks, 12 codes" in repr(quantizer)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +292,8 @@ def test_shapes_and_backends_are_checked() -> None:
         quantizer([torch.zeros(4, 4), torch.zeros(4, 3), torch.zeros(4, 7)])
     with pytest.raises(InputError, match=r"latents\[2\]: expected leading dimensions \[4\]"):
         quantizer([torch.zeros(4, 4), torch.zeros(4, 2), torch.zeros(5, 7)])
+    with pytest.raises(InputError, match=r"indices: expected a torch.Tensor, got list"):
+        quantizer.decode([[0, 0, 0]])  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"indices: expected shape \[..., 3\] .* got \[4, 2\]"):
         quantizer.decode(torch.zeros(4, 2, dtype=torch.int64))
     with pytest.raises(InputError, match=r"indices\[:, 2\]: expected values in 0..2"):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spinlock.errors import InputError
+from spinlock.ops._validate import check_tensor
 
 __all__ = ["index_rows", "latent_rows"]
 
@@ -30,8 +31,9 @@ def index_rows(indices: Tensor, width: int) -> Tensor:
     """[..., width] -> [B, width].
 
     Raises:
-        InputError: another last dimension.
+        InputError: no tensor, or another last dimension.
     """
+    check_tensor("indices", indices)
     if indices.ndim == 0 or indices.shape[-1] != width:
         raise InputError(
             f"indices: expected shape [..., {width}] (one per codebook), got "

@@ -173,7 +173,7 @@ class CodebookBank(nn.Module):
             size = views.layout.codebook_sizes[q]
             placed = codebook_view(codes, views.layout, q).to(views.counts.device)
             every = torch.arange(size, device=placed.device)
-            views.place_codes(q, every, placed, num_rows[q].to(placed.device) / size)
+            views.place_codes(q, every, placed, num_rows[q].to(views.counts) / size)
             views.initialized[q] = True
 
     @torch.no_grad()

@@ -31,7 +31,7 @@ def ema_step(
     """
     plan = views.plan
     active = plan.sum_by_quantizer(batch_counts) > 0
-    rate = ((1.0 - decay) * active)[plan.code_quantizer]
+    rate = ((1.0 - decay) * active.to(batch_counts.dtype))[plan.code_quantizer]
     views.counts.lerp_(batch_counts, rate)
     if views.sums is None:
         return

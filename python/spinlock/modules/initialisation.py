@@ -26,7 +26,7 @@ def uniform_codes(layout: CodebookLayout, generator: torch.Generator) -> Tensor:
     """float32 [weight_size] on the CPU: codes uniform in +-1 / K_q (van den Oord et al. 2017)."""
     codebooks = []
     for size, dim in zip(layout.codebook_sizes, layout.dims, strict=True):
-        unit = torch.rand(size, dim, generator=generator, device="cpu")
+        unit = torch.rand(size, dim, generator=generator, dtype=torch.float32, device="cpu")
         codebooks.append(((2.0 * unit - 1.0) / size).numpy())
     return torch.from_numpy(layout.pack_codebooks(codebooks))
 

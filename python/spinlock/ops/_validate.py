@@ -6,7 +6,23 @@ from torch import Tensor
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 
-__all__ = ["check_indices", "check_latents", "check_same_device", "check_same_rows", "check_weight"]
+__all__ = [
+    "check_indices",
+    "check_latents",
+    "check_same_device",
+    "check_same_rows",
+    "check_tensor",
+    "check_weight",
+]
+
+
+def check_tensor(name: str, tensor: Tensor) -> None:
+    """A tensor, whatever it holds."""
+    if not isinstance(tensor, Tensor):
+        raise InputError(
+            f"{name}: expected a torch.Tensor, got {type(tensor).__name__}; "
+            "convert with torch.as_tensor"
+        )
 
 
 def check_latents(latents: Tensor, layout: CodebookLayout) -> None:
@@ -25,7 +41,7 @@ def check_weight(weight: Tensor, layout: CodebookLayout) -> None:
 
 def check_indices(indices: Tensor, layout: CodebookLayout) -> None:
     """Integers [B, Q], each in 0..K_q - 1."""
-    _check_tensor("indices", indices)
+    check_tensor("indices", indices)
     if indices.dtype not in (torch.int64, torch.int32):
         raise InputError(
             f"indices: expected int64 (or int32), got {indices.dtype}; convert with .long()"
@@ -60,7 +76,7 @@ def check_same_rows(**tensors: Tensor) -> None:
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:
-    _check_tensor(name, tensor)
+    check_tensor(name, tensor)
     if not tensor.is_floating_point():
         raise InputError(
             f"{name}: expected floating point, got {tensor.dtype}; convert with .float()"
@@ -68,14 +84,6 @@ def _check_floating(name: str, tensor: Tensor) -> None:
     if tensor.device.type == "mps":
         raise InputError(
             f"{name}: expected a device with float64, got {tensor.device}; move to the cpu"
-        )
-
-
-def _check_tensor(name: str, tensor: Tensor) -> None:
-    if not isinstance(tensor, Tensor):
-        raise InputError(
-            f"{name}: expected a torch.Tensor, got {type(tensor).__name__}; "
-            "convert with torch.as_tensor"
         )
 
 
