@@ -35,6 +35,17 @@ def test_handlers_are_put_back_after_an_error() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with GracefulInterrupt() as interrupt:
+            send(signal.SIGINT)
+            assert not interrupt.requested
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_another_thread_is_left_alone() -> None:
     seen: list[bool] = []
 

@@ -148,8 +148,9 @@ def find_checkpoint(path: Path) -> Path:
     target = directory.pointer(pointer)
     if target is None:
         raise CheckpointError(
-            f"'{path}' holds no checkpoint: expected a folder such as <checkpoint_dir>/epoch_0100, "
-            "or a checkpoint_dir with a file 'latest' that names one"
+            f"'{directory.path}' holds no checkpoint: expected a folder such as "
+            f"<checkpoint_dir>/epoch_0100, or a checkpoint_dir with a file '{pointer}' that names "
+            "one"
         )
     return directory.path / target
 

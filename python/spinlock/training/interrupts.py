@@ -30,7 +30,9 @@ class GracefulInterrupt:
     def __enter__(self) -> GracefulInterrupt:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
+                # A shell that starts a job in the background may have it ignore Ctrl-C.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
