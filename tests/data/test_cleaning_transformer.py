@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
 from spinlock.data.cleaning import FeatureCleaner
 from spinlock.data.cleaning_report import CleaningReport
+from spinlock.data.normalisation import Normaliser
 from spinlock.data.table import FeatureTable
 from spinlock.errors import CheckpointError, ConfigError, DataError
 
@@ -49,6 +52,16 @@ def test_disabled_passes_everything_through(normal: Matrix) -> None:
             DataError, match=r"not finite.*: (x2|c) \(1\).*feature_cleaning.enabled"
         ):
             call(x)
+
+
+def test_disabled_refuses_what_float32_cannot_hold() -> None:
+    """Such values are infinite in every table, and must not turn into anything finite here."""
+    x = np.array([[1e39, 1.0], [1.0, 2.0]])
+    with pytest.raises(DataError, match=r"not finite.*: x0 \(1\)"):
+        FeatureCleaner(enabled=False).fit(x)
+    cleaner = FeatureCleaner(enabled=False).fit(x[1:])
+    with pytest.raises(DataError, match=r"not finite.*: x0 \(1\)"):
+        cleaner.transform(x)
 
 
 @pytest.mark.parametrize("method", ["percentile", "iqr", "mad", "none"])
@@ -137,6 +150,9 @@ def test_damaged_states_are_refused(normal: Matrix) -> None:
     ):
         with pytest.raises(CheckpointError, match="contradicts itself"):
             FeatureCleaner.from_state({**state, **change})
+    for report in ({}, {**state["report"], "steps": [{}]}, {**state["report"], "num_rows": "many"}):
+        with pytest.raises(CheckpointError, match="cleaning report is damaged"):
+            FeatureCleaner.from_state({**state, "report": report})
 
 
 def test_other_columns_are_refused(normal: Matrix) -> None:
@@ -152,8 +168,9 @@ def test_other_columns_are_refused(normal: Matrix) -> None:
     other = FeatureTable(normal, (*names[:4], "f::x"), ("f",) * 5)
     with pytest.raises(DataError, match="not among them: f::4"):
         cleaner.transform(other)
-    with pytest.raises(DataError, match="input_features"):
-        cleaner.get_feature_names_out(["a"])
+    for other_names in (["a"], list(names[::-1])):
+        with pytest.raises(DataError, match="input_features"):
+            cleaner.get_feature_names_out(other_names)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +181,9 @@ def test_other_columns_are_refused(normal: Matrix) -> None:
         ("percentile_range", [1.0]),
         ("percentile_range", [0.0, 101.0]),
         ("iqr_multiplier", 0.0),
+        ("iqr_multiplier", float("inf")),
         ("mad_threshold", -1.0),
+        ("mad_threshold", float("inf")),
         ("variance_threshold", -1e-9),
         ("max_variance_threshold", 0.0),
         ("max_cv_threshold", float("nan")),
@@ -202,8 +221,9 @@ def test_data_that_cannot_be_used(normal: Matrix) -> None:
         FeatureCleaner().fit(normal[0])
     with pytest.raises(DataError, match="as many different names"):
         FeatureCleaner().fit(normal, names=["a"])
-    with pytest.raises(DataError, match="5 columns came with 1 names"):
-        FeatureCleaner().fit_blocks(lambda: [normal], ["a"])
+    for enabled in (True, False):
+        with pytest.raises(DataError, match="5 columns need as many different names; got 1"):
+            FeatureCleaner(enabled=enabled).fit_blocks(lambda: [normal], ["a"])
 
 
 def test_the_report_lists_and_survives_plain_types(normal: Matrix) -> None:
@@ -223,3 +243,45 @@ def test_the_report_lists_and_survives_plain_types(normal: Matrix) -> None:
         "    x7: |r| = 1.0000 with x0"
     )
     assert "    ... and 1 more" in report.lines(max_names=1)
+
+
+class Frame:
+    """The part of a DataFrame that the transformers look at."""
+
+    def __init__(self, values: Matrix, names: list[Any]) -> None:
+        self.values = values
+        self.columns = names
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Matrix:
+        return self.values
+
+
+def test_data_frames_keep_their_names_and_their_order(normal: Matrix) -> None:
+    names = ["features", "names", "c", "d", "e"]
+    cleaner = FeatureCleaner().fit(Frame(normal, names))
+    assert cleaner.get_feature_names_out().tolist() == names
+    clean = cleaner.transform(Frame(normal, names))
+    assert np.array_equal(clean, cleaner.transform(normal))
+    normaliser = Normaliser().fit(Frame(normal, names))
+    for step in (cleaner, normaliser):
+        with pytest.raises(DataError, match="same in other order"):
+            step.transform(Frame(normal, names[::-1]))
+    # Columns that are numbered and not named are numbered here, too; names may come later.
+    numbered = FeatureCleaner().fit(Frame(normal, list(range(5))))
+    assert numbered.get_feature_names_out().tolist() == ["x0", "x1", "x2", "x3", "x4"]
+    assert np.array_equal(numbered.transform(Frame(normal, names)), clean)
+
+
+def test_a_pipeline_names_what_it_returns(normal: Matrix) -> None:
+    x = columns(normal[:, 0], np.ones(400), normal[:, 1])
+    pipeline = make_pipeline(FeatureCleaner(), Normaliser()).fit(x)
+    assert pipeline.get_feature_names_out().tolist() == ["x0", "x2"]
+    assert pipeline.get_feature_names_out(["a", "b", "c"]).tolist() == ["a", "c"]
+    assert pipeline.transform(x).shape == (400, 2)
+
+
+@pytest.mark.parametrize("step", [FeatureCleaner(), Normaliser()])
+def test_an_unfitted_step_says_so(step: FeatureCleaner | Normaliser, normal: Matrix) -> None:
+    for call in (lambda: step.transform(normal), step.get_feature_names_out, step.to_state):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            call()

@@ -1,11 +1,13 @@
 """``FeatureCleaner``: raw columns to finite, capped, varying, distinct ones."""
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from spinlock.analysis.statistics import DEFAULT_CAPACITY, Moments, accumulate, row_blocks
 from spinlock.data.cleaning_passes import (
@@ -19,6 +21,7 @@ from spinlock.data.cleaning_steps import Selection, Thresholds
 from spinlock.data.column_repair import OUTLIER_METHODS, ColumnRepair, outlier_caps
 from spinlock.data.matrix import (
     State,
+    input_names,
     matrix_of,
     names_of,
     require_columns,
@@ -26,6 +29,7 @@ from spinlock.data.matrix import (
     require_keys,
     require_no_holes,
 )
+from spinlock.data.table import as_float32
 from spinlock.errors import CheckpointError, ConfigError, DataError
 
 Blocks = Callable[[], Iterable[ArrayLike]]
@@ -104,7 +108,7 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, X: Any, y: object = None, *, names: Sequence[str] | None = None) -> Self:  # noqa: ARG002
-        """Fit on training rows [N, D]: a matrix, or a table with ``features`` and ``names``.
+        """Fit on training rows [N, D]: a matrix, a ``FeatureTable`` or a DataFrame of numbers.
 
         Raises:
             ConfigError: a parameter out of its range.
@@ -118,13 +122,12 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Fit on blocks [n, D] of consecutive rows; ``blocks()`` is iterated twice."""
         self._check_parameters()
         if not self.enabled:
-            return self._fit_disabled(blocks, tuple(names))
+            return self._fit_disabled(blocks, names)
         raw = accumulate(self.raw_pass(), blocks()).finalise()
-        if len(names) != len(raw.moments.count):
-            raise DataError(f"{len(raw.moments.count)} columns came with {len(names)} names.")
+        given = names_of(None, names, len(raw.moments.count))
         repair = self.plan_repair(raw)
         repaired = accumulate(self.repaired_pass(repair), blocks()).finalise()
-        return self.conclude(tuple(names), raw, repair, repaired)
+        return self.conclude(given, raw, repair, repaired)
 
     def raw_pass(self) -> RawColumnsPass:
         """The mergeable statistic of the first pass."""
@@ -177,23 +180,25 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: other columns than those of ``fit``; not finite where not ``enabled``.
         """
+        check_is_fitted(self, "repair_")
         names = tuple(self.feature_names_in_)
         features = matrix_of(X)
         require_columns(X, features, names, "the feature cleaner")
         if not self.enabled:
+            # Judged as float32: what lies beyond its range must not count as finite.
+            features = as_float32(features, "the feature matrix")
             require_finite(features, names, _ENABLE)
         return self.repair_.apply(features)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
         """Names of the columns that ``transform`` returns, an object array [k]."""
-        names = self.feature_names_in_
-        if input_features is not None and list(np.asarray(input_features)) != list(names):
-            raise DataError("input_features differ from the names that the cleaner was fitted on.")
-        kept: NDArray[Any] = names[self.kept_]
-        return kept
+        check_is_fitted(self, "repair_")
+        names: NDArray[Any] = input_names(tuple(self.feature_names_in_), input_features)
+        return names[self.kept_]
 
     def to_state(self) -> dict[str, Any]:
         """All that ``from_state`` needs: arrays, and plain values in dicts and lists."""
+        check_is_fitted(self, "repair_")
         parameters = self.get_params()
         parameters["percentile_range"] = [float(p) for p in self.percentile_range]
         return {
@@ -230,14 +235,15 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         report = CleaningReport.from_dict(state["report"])
         return cleaner._remember(tuple(state["names"]), repair, report)
 
-    def _fit_disabled(self, blocks: Blocks, names: tuple[str, ...]) -> Self:
+    def _fit_disabled(self, blocks: Blocks, names: Sequence[str]) -> Self:
         moments = Moments()
         for block in blocks():
-            moments.update(block)
+            moments.update(as_float32(block, "the feature matrix"))
         result = moments.finalise()
-        require_no_holes(result.non_finite, names, _ENABLE)
-        report = CleaningReport(result.num_rows, len(names), len(names), steps=())
-        return self._remember(names, ColumnRepair.identity(len(names)), report)
+        given = names_of(None, names, len(result.count))
+        require_no_holes(result.non_finite, given, _ENABLE)
+        report = CleaningReport(result.num_rows, len(given), len(given), steps=())
+        return self._remember(given, ColumnRepair.identity(len(given)), report)
 
     def _remember(
         self, names: tuple[str, ...], repair: ColumnRepair, report: CleaningReport
@@ -262,7 +268,7 @@ _ENABLE = "Turn feature_cleaning.enabled on, or remove those values from the dat
 def _ranges(c: FeatureCleaner) -> list[tuple[str, Any, bool, str]]:
     span = list(c.percentile_range)
     methods = ", ".join(OUTLIER_METHODS)
-    positive = "a number above 0"
+    positive, finite = "a number above 0", "a finite number above 0"
     return [
         ("outlier_method", c.outlier_method, c.outlier_method in OUTLIER_METHODS, methods),
         (
@@ -271,8 +277,8 @@ def _ranges(c: FeatureCleaner) -> list[tuple[str, Any, bool, str]]:
             len(span) == 2 and 0.0 <= span[0] < span[1] <= 100.0,
             "two percentiles, 0 <= low < high <= 100",
         ),
-        ("iqr_multiplier", c.iqr_multiplier, c.iqr_multiplier > 0, positive),
-        ("mad_threshold", c.mad_threshold, c.mad_threshold > 0, positive),
+        ("iqr_multiplier", c.iqr_multiplier, 0 < c.iqr_multiplier < inf, finite),
+        ("mad_threshold", c.mad_threshold, 0 < c.mad_threshold < inf, finite),
         ("variance_threshold", c.variance_threshold, c.variance_threshold >= 0, "0 or more"),
         (
             "max_variance_threshold",

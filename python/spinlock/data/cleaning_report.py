@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spinlock.errors import CheckpointError
+
 
 @dataclass(frozen=True)
 class DroppedFeature:
@@ -88,24 +90,30 @@ class CleaningReport:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "CleaningReport":
-        """The report that ``to_dict`` wrote."""
-        steps = tuple(
-            CleaningStep(
-                name=str(step["name"]),
-                values_changed=int(step["values_changed"]),
-                columns_changed=int(step["columns_changed"]),
-                dropped=tuple(
-                    DroppedFeature(str(f["name"]), str(f["reason"])) for f in step["dropped"]
-                ),
+        """The report that ``to_dict`` wrote.
+
+        Raises:
+            CheckpointError: keys missing, or values of another kind.
+        """
+        try:
+            steps = tuple(
+                CleaningStep(
+                    name=str(step["name"]),
+                    values_changed=int(step["values_changed"]),
+                    columns_changed=int(step["columns_changed"]),
+                    dropped=tuple(
+                        DroppedFeature(str(f["name"]), str(f["reason"])) for f in step["dropped"]
+                    ),
+                )
+                for step in data["steps"]
             )
-            for step in data["steps"]
-        )
-        return cls(
-            num_rows=int(data["num_rows"]),
-            features_in=int(data["features_in"]),
-            features_out=int(data["features_out"]),
-            steps=steps,
-        )
+            counts = {k: int(data[k]) for k in ("num_rows", "features_in", "features_out")}
+            return cls(**counts, steps=steps)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the saved cleaning report is damaged ({type(error).__name__}: {error}). Fit "
+                "again, or load another checkpoint."
+            ) from error
 
 
 def _counted(count: int, noun: str) -> str:

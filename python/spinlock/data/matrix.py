@@ -1,24 +1,24 @@
-"""What the fitted transformers accept: a plain matrix with names beside it, or a table."""
+"""What the fitted transformers accept: a matrix with names beside it, a table, a DataFrame."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from spinlock.data.table import SEPARATOR, require_numeric
+from spinlock.data.table import SEPARATOR, FeatureTable, require_numeric
 from spinlock.errors import CheckpointError, DataError
 
 State = Mapping[str, Any]
 
 
 def matrix_of(data: Any) -> NDArray[Any]:
-    """The [N, D] matrix of ``data``, or of its ``features``.
+    """The [N, D] matrix of a table, a DataFrame, or ``data`` itself.
 
     Raises:
         DataError: not a matrix of numbers, or one without columns.
     """
-    features = np.asarray(getattr(data, "features", data))
+    features = np.asarray(data.features if isinstance(data, FeatureTable) else data)
     require_numeric(features.dtype, "the feature matrix")
     if features.ndim != 2 or features.shape[1] == 0:
         raise DataError(
@@ -28,15 +28,23 @@ def matrix_of(data: Any) -> NDArray[Any]:
     return features
 
 
+def own_names(data: Any) -> tuple[str, ...] | None:
+    """The names that a table or a DataFrame gives its columns; None unless all are text."""
+    names = data.names if isinstance(data, FeatureTable) else getattr(data, "columns", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(str(name) for name in names)
+
+
 def names_of(data: Any, names: Sequence[str] | None, num_features: int) -> tuple[str, ...]:
-    """``names``, or ``data.names``, or ``x0``, ``x1``, ...; one per column and unique.
+    """``names``, or those of ``data``, or ``x0``, ``x1``, ...; one per column and unique.
 
     >>> names_of(np.zeros((1, 2)), None, 2)
     ('x0', 'x1')
     """
-    found = names if names is not None else getattr(data, "names", None)
+    found = names if names is not None else own_names(data)
     if found is None:
-        return tuple(f"x{column}" for column in range(num_features))
+        return _numbered(num_features)
     result = tuple(str(name) for name in found)
     if len(result) != num_features or len(set(result)) != num_features:
         raise DataError(
@@ -46,11 +54,35 @@ def names_of(data: Any, names: Sequence[str] | None, num_features: int) -> tuple
     return result
 
 
+def input_names(names: Sequence[str], given: ArrayLike | None) -> NDArray[Any]:
+    """The names of a fitted step's input columns, an object array [D]; as ``given`` if it had none.
+
+    Raises:
+        DataError: ``given`` are other names than those the step was fitted on.
+
+    >>> input_names(("x0", "x1"), ["a", "b"]).tolist(), input_names(("a", "b"), None).tolist()
+    (['a', 'b'], ['a', 'b'])
+    """
+    result = np.array(names if given is None else [str(n) for n in np.asarray(given)], dtype=object)
+    named = tuple(names) != _numbered(len(names))
+    if len(result) != len(names) or (named and list(result) != list(names)):
+        raise DataError(
+            f"input_features are {len(result)} names, {listed(list(result))}; the step was fitted "
+            f"on {len(names)}: {listed(names)}."
+        )
+    return result
+
+
+def _numbered(num_features: int) -> tuple[str, ...]:
+    return tuple(f"x{column}" for column in range(num_features))
+
+
 def families_of(
     data: Any, families: Sequence[str] | None, names: Sequence[str]
 ) -> tuple[str, ...] | None:
     """``families``, or ``data.families``, or what stands before ``::`` in each name, or None."""
-    found = families if families is not None else getattr(data, "families", None)
+    own = data.families if isinstance(data, FeatureTable) else None
+    found = families if families is not None else own
     if found is None:
         split = [name.split(SEPARATOR, 1) for name in names]
         return tuple(parts[0] for parts in split) if all(len(p) == 2 for p in split) else None
@@ -67,8 +99,8 @@ def require_columns(data: Any, features: NDArray[Any], names: Sequence[str], ste
             f"{step} was fitted on {len(names)} columns, got {features.shape[1]}; give the same "
             "columns in the same order."
         )
-    given = tuple(getattr(data, "names", names))
-    if given != tuple(names):
+    given = own_names(data)
+    if given is not None and given != tuple(names) and tuple(names) != _numbered(len(names)):
         missing = [name for name in names if name not in set(given)]
         detail = (
             f"not among them: {listed(missing)}" if missing else "they are the same in other order"

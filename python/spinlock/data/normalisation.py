@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from spinlock.analysis.statistics import (
     DEFAULT_CAPACITY,
@@ -20,6 +21,7 @@ from spinlock.analysis.statistics import (
 from spinlock.data.column_repair import NORMAL_MAD
 from spinlock.data.matrix import (
     State,
+    input_names,
     matrix_of,
     names_of,
     require_columns,
@@ -85,7 +87,7 @@ class Normaliser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, X: Any, y: object = None, *, names: Sequence[str] | None = None) -> Self:  # noqa: ARG002
-        """Fit on cleaned training rows [N, D]: a matrix, or a table with ``features``, ``names``.
+        """Fit on cleaned training rows [N, D]: a matrix, a ``FeatureTable`` or a DataFrame.
 
         Raises:
             ConfigError: an unknown method.
@@ -146,13 +148,14 @@ class Normaliser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         features = self._checked(X)
         return self._mapped(features, lambda z: z * self.scale_ + self.center_)
 
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:  # noqa: ARG002
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
         """The names of the columns, unchanged, an object array [D]."""
-        names: NDArray[Any] = self.feature_names_in_.copy()
-        return names
+        check_is_fitted(self, "scale_")
+        return input_names(tuple(self.feature_names_in_), input_features)
 
     def to_state(self) -> dict[str, Any]:
         """All that ``from_state`` needs: arrays, and plain values in dicts and lists."""
+        check_is_fitted(self, "scale_")
         return {
             "parameters": self.get_params(),
             "names": list(self.feature_names_in_),
@@ -194,6 +197,7 @@ class Normaliser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
 
     def _checked(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self, "scale_")
         names = tuple(self.feature_names_in_)
         features = matrix_of(X)
         require_columns(X, features, names, "the normaliser")
