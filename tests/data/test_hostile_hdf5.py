@@ -123,6 +123,14 @@ HDF5: dict[str, tuple[Writer, str]] = {
     "registry is no JSON": (write_hdf5(with_registry('["a"')), "feature_registry.*names"),
     "registry is a number": (write_hdf5(with_registry(7)), "gives no feature names"),
     "registry of objects": (write_hdf5(with_registry('[{"id": 1}]')), "gives no feature names"),
+    "registry repeats an index": (
+        write_hdf5(with_registry('{"a": 1, "b": 0, "c": 2, "d": 1}')),
+        "gives one index to several features",
+    ),
+    "registry objects repeat an index": (
+        write_hdf5(with_registry('[{"name": "a", "index": 3}, {"name": "b", "index": 3}]')),
+        "gives one index to several features",
+    ),
     "registry is null": (write_hdf5(with_registry(h5py.Empty("f4"))), "gives no feature names"),
     "registry not UTF-8": (write_hdf5(with_registry(np.bytes_(b"[\xff]"))), "feature_registry"),
     "registry too deep": (write_hdf5(with_registry("[" * 60_000)), "feature_registry"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinlock.data.sources import Contents, FamilySource, MemoryArray, listed
-from spinlock.data.table import FeatureTable
+from spinlock.data.sources import Contents, FamilySource, MemoryArray
+from spinlock.data.table import FeatureTable, listed
 from spinlock.errors import DataError
 
 PREFIX = "builtin:"

@@ -17,7 +17,7 @@ from spinlock.analysis.statistics import (
     one_blas_thread,
     row_blocks,
 )
-from spinlock.data.matrix import families_of, listed, matrix_of, names_of, require_finite
+from spinlock.data.matrix import families_of, matrix_of, names_of, require_finite
 from spinlock.data.normalisation import robust_scale
 from spinlock.data.partition import (
     Partition,
@@ -26,6 +26,7 @@ from spinlock.data.partition import (
     possible_counts,
     single,
 )
+from spinlock.data.table import listed
 from spinlock.errors import ConfigError, DataError
 
 ASSIGNMENTS = ("auto", "families")
@@ -269,7 +270,7 @@ def _clusters(
         raise ConfigError(
             f"training.num_categories_auto is {fixed}, but the tree over {len(correlation)} "
             f"columns has no cut into {fixed} categories of at least {min_features} columns; it "
-            f"offers {listed([str(n) for n in offered], 20)}. Choose one of these, or lower "
+            f"offers {listed([str(n) for n in offered])}. Choose one of these, or lower "
             "min_features_per_category."
         )
     return best

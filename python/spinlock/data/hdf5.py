@@ -17,9 +17,9 @@ from spinlock.data.sources import (
     check_expansion,
     check_memory,
     damage_as_data_error,
-    listed,
     num_bytes,
 )
+from spinlock.data.table import listed
 from spinlock.errors import DataError
 
 FEATURES, LABELS = "features", "labels"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spinlock.data.table import SEPARATOR, FeatureTable, require_numeric
+from spinlock.data.table import SEPARATOR, FeatureTable, listed, require_numeric
 from spinlock.errors import CheckpointError, DataError
 
 State = Mapping[str, Any]
@@ -133,13 +133,3 @@ def require_keys(state: State, keys: Sequence[str], what: str) -> None:
             f"the saved state of {what} lacks {listed(missing)}; it was written by another version "
             "or damaged. Fit again, or load another checkpoint."
         )
-
-
-def listed(items: Sequence[str], most: int = 10) -> str:
-    """The first items, and how many more there are.
-
-    >>> listed(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

@@ -20,10 +20,9 @@ from spinlock.data.sources import (
     check_memory,
     check_width,
     damage_as_data_error,
-    listed,
     num_bytes,
 )
-from spinlock.data.table import SEPARATOR
+from spinlock.data.table import SEPARATOR, listed
 from spinlock.errors import DataError
 
 FEATURES, NAMES, LABELS, SIZES = "features", "feature_names", "labels", "category_sizes"

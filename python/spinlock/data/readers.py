@@ -21,10 +21,15 @@ from spinlock.data.sources import (
     FamilySource,
     check_memory,
     check_width,
-    listed,
     num_bytes,
 )
-from spinlock.data.table import FeatureTable, check_characters, qualified_name, require_numeric
+from spinlock.data.table import (
+    FeatureTable,
+    check_characters,
+    listed,
+    qualified_name,
+    require_numeric,
+)
 from spinlock.errors import DataError
 
 BLOCK_BYTES = 1 << 23
@@ -142,7 +147,8 @@ def _plan(contents: Contents, families: Mapping[str, FamilyEntry] | None) -> lis
     wanted = dict.fromkeys(contents.family_names()) if families is None else families
     if not wanted:
         raise DataError(
-            f"{contents.where} offers no families to load"
+            f"{contents.where} offers no families to load; if it holds arrays elsewhere, name "
+            "one by families.<family>.path."
             if families is None
             else f"families is empty; {contents.where} offers: {listed(contents.family_names())}."
         )

@@ -40,19 +40,25 @@ def registered_names(raw: object, family: str, what: str) -> tuple[str, ...] | N
     if isinstance(value, dict) and isinstance(value.get("features"), (list, dict)):
         value = value["features"]
     if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
-        return tuple(sorted(value, key=value.__getitem__))
+        return _by_index([(index, name) for name, index in value.items()], what)
     if isinstance(value, dict) and all(isinstance(entry, (list, dict)) for entry in value.values()):
         return None
     if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
         return tuple(value)
     if isinstance(value, list) and value and all(_is_named(entry) for entry in value):
         if all(type(entry.get("index")) is int for entry in value):
-            value = sorted(value, key=lambda entry: int(entry["index"]))
+            return _by_index([(entry["index"], entry["name"]) for entry in value], what)
         return tuple(entry["name"] for entry in value)
     raise DataError(
         f"{what} gives no feature names for family {family!r}; expected JSON text with a list of "
         'names, a list of {"name": ...} objects, {"name": index}, or {"family": one of these}.'
     )
+
+
+def _by_index(entries: list[tuple[int, str]], what: str) -> tuple[str, ...]:
+    if len({index for index, _ in entries}) < len(entries):
+        raise DataError(f"{what} gives one index to several features; number each differently.")
+    return tuple(name for _, name in sorted(entries))
 
 
 def _is_named(entry: object) -> bool:

@@ -6,7 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -129,18 +129,6 @@ class MemoryArray:
         """Views of at most ``rows`` rows."""
         for start in range(0, len(self.values), rows):
             yield self.values[start : start + rows]
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Names for a message, quoted where they hold unprintable characters, the first ``most``.
-
-    >>> listed(["a", "b", "c"], most=2), listed([])
-    ('a, b, ... (3 in all)', 'none')
-    """
-    shown = [name if name.isprintable() else repr(name) for name in names[:most]]
-    if len(names) > most:
-        shown.append(f"... ({len(names)} in all)")
-    return ", ".join(shown) or "none"
 
 
 @contextmanager

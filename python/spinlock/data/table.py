@@ -49,6 +49,18 @@ def schema_fingerprint(names: Sequence[str], dtype: str = "float32") -> str:
     return hashlib.sha256(schema.encode("ascii")).hexdigest()
 
 
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message, quoted where they hold unprintable characters, the first ``most``.
+
+    >>> listed(["a", "b", "c"], most=2), listed([])
+    ('a, b, ... (3 in all)', 'none')
+    """
+    shown = [name if name.isprintable() else repr(name) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"... ({len(names)} in all)")
+    return ", ".join(shown) or "none"
+
+
 def check_characters(name: str) -> None:
     """Refuse a family or column name that could not be printed or stored safely."""
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
@@ -238,8 +250,8 @@ def _check_names(names: tuple[str, ...], families: tuple[str, ...], num_features
     if len(set(names)) != len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise DataError(
-            f"column names must be unique; given more than once: {', '.join(twice[:10])}"
-            f"{' ...' if len(twice) > 10 else ''}. Rename or drop the repeated columns."
+            f"column names must be unique; given more than once: {listed(twice)}. Rename or drop "
+            "the repeated columns."
         )
 
 
