@@ -2,6 +2,7 @@
 
     python -m bench.quality_grid builtin:digits --output bench/results/quality-digits.json
     python -m bench.quality_grid prepared.npz --prepared --seed 0 --threads 1 --output ...
+    python -m bench.quality_grid --render docs/results.md
 
 Each row is one training run through the same pipeline as ``spinlock train-vqvae``; the last row
 is configs/vqvae/published_baseline.yaml.  Prints the table as Markdown and writes it as JSON with
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +30,7 @@ from spinlock.config import load_config
 from spinlock.training.pipeline import TrainResult, train
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "vqvae"
+RESULTS = Path(__file__).parent / "results"
 FORMS = ("residual", "independent")
 RATIOS: dict[str, Any] = {"uniform": [0.5, 1.0, 1.5], "balanced": "auto"}
 SIZINGS = ("latent_dims", "feature_count")
@@ -36,6 +39,12 @@ SIZINGS = ("latent_dims", "feature_count")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the grid; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.render is not None:
+        page = options.render.read_text(encoding="utf-8")
+        options.render.write_text(rendered(page), encoding="utf-8")
+        return 0
+    if options.data is None:
+        _parser().error("name a data set, or a page with --render")
     torch.set_num_threads(options.threads)
     rows = [_measure(name, config, options) for name, config in _runs(options)]
     print(markdown(rows))
@@ -76,6 +85,16 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def rendered(page: str) -> str:
+    """A page with the tables between its markers ``<!-- table: FILE -->`` made from RESULTS."""
+
+    def table(match: re.Match[str]) -> str:
+        record = json.loads((RESULTS / match["file"]).read_text(encoding="utf-8"))
+        return f"<!-- table: {match['file']} -->\n{markdown(record['rows'])}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (?P<file>\S+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
 def _runs(options: argparse.Namespace) -> Iterator[tuple[tuple[str, str, str], list[Any]]]:
     """(form, ratios, sizing) and the overrides of each run."""
     common: list[tuple[str, Any]] = [
@@ -96,7 +115,8 @@ def _runs(options: argparse.Namespace) -> Iterator[tuple[tuple[str, str, str], l
             ("model.codebook_sizing", sizing),
         ]
         yield (form, ratios, sizing), ["uniform.yaml", common + overrides]
-    kept = [pair for pair in common if pair[0] != "training.num_epochs"]
+    own = ("training.num_epochs", "training.batch_size")  # the baseline keeps its published ones
+    kept = [pair for pair in common if pair[0] not in own]
     yield ("published baseline", "uniform", "feature_count"), ["published_baseline.yaml", kept]
 
 
@@ -135,10 +155,9 @@ def _figures(result: TrainResult) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="a data set: builtin:digits or a file")
-    parser.add_argument(
-        "--prepared", action="store_true", help="no cleaning, families stay"
-    )
+    parser.add_argument("data", nargs="?", help="a data set: builtin:digits or a file")
+    parser.add_argument("--render", type=Path, metavar="PAGE", help="fill in the tables of a page")
+    parser.add_argument("--prepared", action="store_true", help="no cleaning, families stay")
     parser.add_argument("--label", help="name of the data set in the record")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=100)
