@@ -1,0 +1,63 @@
+"""The command ``spinlock``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from spinlock import __version__
+from spinlock.cli.analyze import analyze
+from spinlock.cli.options import give_resume_a_value
+from spinlock.cli.session import Session
+from spinlock.cli.train_vqvae import train_vqvae
+
+app = typer.Typer(
+    name="spinlock",
+    help="Train tokenizers for feature tables: categorical hierarchical VQ-VAEs.",
+    # Plain help and tracebacks look the same in a terminal, a pipe and a log.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.command("train-vqvae")(train_vqvae)
+app.command("analyze")(analyze)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"spinlock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Train tokenizers for feature tables: categorical hierarchical VQ-VAEs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns its exit code.
+
+    0: done; 1: data, checkpoint or machine; 2: configuration or usage; 130: interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # Names that a terminal's encoding lacks are written as escapes instead of failing.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    try:
+        app(args=give_resume_a_value(given), prog_name="spinlock", obj=Session(tuple(given)))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

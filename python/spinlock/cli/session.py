@@ -1,0 +1,88 @@
+"""From exceptions to one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from spinlock.errors import ConfigError, SpinlockError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@dataclass
+class Session:
+    """One command line, from its arguments to its exit code.
+
+    Attributes:
+        arguments: as they were given.
+        show_traceback: print where in the code an error arose.
+        saved: the checkpoint written last; None where none was.
+        resume_command: how to go on after an interruption; None where there is nothing to go on
+            from.
+    """
+
+    arguments: tuple[str, ...] = ()
+    show_traceback: bool = False
+    saved: Path | None = None
+    resume_command: str | None = None
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turns what is raised inside into a message on stderr and an exit code."""
+        try:
+            yield
+        except ConfigError as error:
+            self._fail(str(error), USAGE)
+        except SpinlockError as error:
+            self._fail(str(error), FAILED)
+        except KeyboardInterrupt:
+            self.stop_interrupted()
+        except BrokenPipeError:
+            raise  # the reader of a pipe has gone: typer ends without a word
+        except OSError as error:
+            self._fail(_os_error(error), FAILED)
+        except MemoryError:
+            remedy = "use fewer rows (max_samples), fewer columns (families) or another machine"
+            self._fail(f"out of memory: {remedy}", FAILED)
+        except Exception as error:
+            kind = type(error).__name__
+            self._fail(
+                f"{kind}: {error}\nThis was not foreseen. Run again with --traceback to see where "
+                "it arose, and report it with that output.",
+                FAILED,
+            )
+
+    def stop_interrupted(self) -> None:
+        """Ends an interrupted command; says how to go on.
+
+        Raises:
+            typer.Exit: always, with code 130.
+        """
+        saved = "nothing was saved" if self.saved is None else f"'{self.saved}' is saved"
+        how = "" if self.resume_command is None else f"; to go on:\n  {self.resume_command}"
+        say(f"interrupted; {saved}{how}")
+        raise typer.Exit(INTERRUPTED)
+
+    def _fail(self, message: str, code: int) -> None:
+        if self.show_traceback:
+            traceback.print_exc()
+        say(f"error: {message}")
+        raise typer.Exit(code)
+
+
+def say(message: str) -> None:
+    """Writes a line to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _os_error(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    names = [repr(str(name)) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {reason}" if names else reason

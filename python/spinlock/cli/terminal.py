@@ -1,0 +1,78 @@
+"""Where output goes: results to stdout, everything else to stderr; colours only in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spinlock.training.callbacks import Event
+
+# A table that nobody's window limits; no narrower table is stretched to it.
+_PIPE_WIDTH = 200
+
+# What a quiet run says as well: the run does something else than its configuration suggests.
+WARNINGS = frozenset(
+    {"batch_size_capped", "previous_run_moved", "ratios_reused", "validation_on_training"}
+)
+_LISTED_COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The two streams of a command and how much to say.
+
+    Attributes:
+        out: stdout, for results.
+        err: stderr, for progress and remarks.
+        verbosity: quiet, normal or verbose.
+    """
+
+    out: Console
+    err: Console
+    verbosity: str = "normal"
+
+    @classmethod
+    def open(cls, verbosity: str) -> Terminal:
+        """The process's own streams."""
+        return cls(_console(sys.stdout), _console(sys.stderr), verbosity)
+
+    def result(self, content: str | Table) -> None:
+        """Prints a part of the result; text is printed as it is."""
+        if isinstance(content, str):
+            print(content, file=self.out.file)
+        else:
+            self.out.print(content)
+        self.out.file.flush()
+
+    def remark(self, text: str) -> None:
+        """Says something beside the result, unless quiet."""
+        if self.verbosity != "quiet":
+            self._to_err(text)
+
+    def event(self, event: Event) -> None:
+        """Says what the pipeline reports, as far as the verbosity asks for it."""
+        if event.kind == "interrupted":
+            return  # the command's last words say it, with the whole command to go on
+        if event.kind in WARNINGS:
+            self._to_err(f"note: {event.message}")
+        elif event.kind == "cleaned":
+            report = event.details["report"]
+            lines = report.lines(max_names=_LISTED_COLUMNS)
+            self.remark("\n".join(lines if self.verbosity == "verbose" else lines[:1]))
+        else:
+            self.remark(event.message)
+
+    def _to_err(self, text: str) -> None:
+        # Through the console, which prints above a running progress bar.
+        self.err.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
