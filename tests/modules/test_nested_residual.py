@@ -91,12 +91,10 @@ def test_gradients_straight_through_and_commitment() -> None:
     plain = rows().requires_grad_()
     expected = torch.zeros(())
     with torch.no_grad():
-        levels, _ = quantizer._descend(plain)
+        levels, _, _ = quantizer._descend(plain)
     for q, dim in enumerate(quantizer.layout.dims):
         c = q % 2
-        code = quantizer.bank.gather(quantizer._descend(plain)[1])[
-            :, slice(*quantizer.layout.input_range(q, q + 1))
-        ]
+        code = quantizer._descend(plain)[1][:, slice(*quantizer.layout.input_range(q, q + 1))]
         coordinates = plain[:, sum(WIDTHS[:c]) : sum(WIDTHS[:c]) + dim]
         before = coordinates.detach() - levels[:, slice(*quantizer.layout.input_range(q, q + 1))]
         expected = expected + (coordinates - before - code).square().mean()

@@ -12,8 +12,7 @@ from spinlock.modules._rows import index_rows, latent_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
 from spinlock.modules.sampling import sample_rows
-from spinlock.ops import quantize
-from spinlock.ops._autograd import straight_through
+from spinlock.ops._autograd import quantization_losses, straight_through
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
@@ -109,11 +108,14 @@ class NestedResidualQuantizer(Quantizer):
         detached = rows.detach()
         if self.training and not self.bank.initialized:
             self._initialize(detached, self.bank.generator(None), only_missing=True)
-        levels, indices = self._descend(detached)
+        levels, codes, indices = self._descend(detached)
         # Values of the residuals, gradients of the latents they came from.
         attached = straight_through(rows.index_select(1, self._level_columns), levels)
-        result = quantize(attached, self.bank.weight, self.layout, indices=indices)
-        quantized = self._sum_levels(indices).detach().to(rows.dtype)
+        usable = usable_rows(levels, self.layout)
+        commitment, codebook_loss = quantization_losses(
+            attached, self.bank.weight, codes, indices, self.layout, usable
+        )
+        quantized = self._sum_levels(codes).to(rows.dtype)
         usage = self._learn(levels, indices)
         tokens = indices.index_select(1, self._token_order)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
@@ -121,8 +123,8 @@ class NestedResidualQuantizer(Quantizer):
             straight_through(rows, quantized, self._keep(detached)).view(*lead, self.latent_width),
             tokens.view(*lead, self.indices_width),
             self._losses(
-                result.commitment.index_select(0, self._token_order),
-                result.codebook_loss.index_select(0, self._token_order),
+                commitment.index_select(0, self._token_order),
+                codebook_loss.index_select(0, self._token_order),
             ),
             QuantizerUsage(usage.counts.index_select(0, self._code_order)),
         )
@@ -134,7 +136,7 @@ class NestedResidualQuantizer(Quantizer):
             InputError: another shape or type, or an index out of range.
         """
         rows = index_rows(indices, self.indices_width).index_select(1, self._bank_order)
-        decoded = self._sum_levels(rows).to(self._dtype_anchor.dtype)
+        decoded = self._sum_levels(self.bank.gather(rows)).to(self._dtype_anchor.dtype)
         return decoded.view(*indices.shape[:-1], self.latent_width)
 
     def codebook(self, category: int, level: int) -> Tensor:
@@ -198,13 +200,14 @@ class NestedResidualQuantizer(Quantizer):
         self._descend(sample_rows(rows, self.bank.init_rows, generator), visit)
 
     @torch.no_grad()
-    def _descend(self, rows: Tensor, visit: _Visit | None = None) -> tuple[Tensor, Tensor]:
-        """Rows [B, latent_width] -> (level latents [B, input_width], indices [B, Q]), level-major.
+    def _descend(self, rows: Tensor, visit: _Visit | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows [B, latent_width] -> level latents and their codes, [B, input_width], and indices.
 
-        Level latents are float32 or wider: residuals in half precision would round away.
+        All are level-major, indices [B, Q].  Level latents are float32 or wider: residuals in half
+        precision would round away.
         """
         residual = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        parts, chosen = [], []
+        parts, gathered, chosen = [], [], []
         for level in range(self.num_levels):
             start, stop = level * self.num_categories, (level + 1) * self.num_categories
             columns = slice(*self.layout.input_range(start, stop))
@@ -212,14 +215,15 @@ class NestedResidualQuantizer(Quantizer):
             if visit is not None:
                 visit(start, stop, part)
             indices = self.bank.nearest(part, start, stop)
+            codes = self.bank.gather(indices, start, stop)
+            residual = residual - self._widen(codes, level)
             parts.append(part)
+            gathered.append(codes)
             chosen.append(indices)
-            residual = residual - self._widen(self.bank.gather(indices, start, stop), level)
-        return torch.cat(parts, dim=1), torch.cat(chosen, dim=1)
+        return torch.cat(parts, dim=1), torch.cat(gathered, dim=1), torch.cat(chosen, dim=1)
 
-    def _sum_levels(self, indices: Tensor) -> Tensor:
-        """Level-major indices [B, Q] -> float32 or wider [B, latent_width], from L0 upwards."""
-        codes = self.bank.gather(indices)
+    def _sum_levels(self, codes: Tensor) -> Tensor:
+        """Level-major codes [B, input_width] -> float32 or wider [B, latent_width], L0 first."""
         codes = codes.to(torch.promote_types(codes.dtype, torch.float32))
         total = codes.new_zeros(len(codes), self.latent_width)
         for level in range(self.num_levels):
