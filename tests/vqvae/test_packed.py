@@ -58,15 +58,20 @@ def test_weights_in_the_padding_get_no_gradient() -> None:
     assert layer.weight.grad[0, :, :2].abs().min() > 0
 
 
-def test_packed_layer_norm_is_one_layer_norm_per_segment() -> None:
-    widths = [4, 2, 7]
+@pytest.mark.parametrize("widths", [[4, 2, 7], [5, 5], [1, 1], [6]])
+def test_packed_layer_norm_is_one_layer_norm_per_segment(widths: list[int]) -> None:
     segments = PackedSegments(widths)
     norm = PackedLayerNorm(segments)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
     dense = torch.randn(6, sum(widths)) * 3 + 1
     result = segments.unpad(norm(segments.pad(dense)))
     parts = dense.split(widths, dim=1)
-    expected = torch.cat([nn.functional.layer_norm(p, (p.shape[1],)) for p in parts], 1)
-    torch.testing.assert_close(result, expected)
+    expected = [
+        nn.functional.layer_norm(part, (width,), weight[0, :width], bias[0, :width])
+        for part, width, weight, bias in zip(parts, widths, norm.weight, norm.bias, strict=True)
+    ]
+    torch.testing.assert_close(result, torch.cat(expected, 1))
 
 
 @pytest.mark.parametrize("widths", [[1], [5, 2], [3, 3, 3]])

@@ -56,7 +56,8 @@ class PackedSegments(nn.Module):
 
     def mask(self) -> Tensor:
         """1 inside each segment and 0 in its padding, ``[G, 1, max(widths)]``."""
-        return (self.pad_index < sum(self.widths)).to(torch.float32).view(-1, 1, self.max_width)
+        inside = self.pad_index < sum(self.widths)
+        return inside.to(torch.get_default_dtype()).view(-1, 1, self.max_width)
 
 
 class PackedLinear(nn.Module):
@@ -94,6 +95,7 @@ class PackedLayerNorm(nn.Module):
         super().__init__()
         mask = segments.mask()
         self.epsilon = epsilon
+        self.full = all(width == segments.max_width for width in segments.widths)
         self.register_buffer("segment_mask", mask, persistent=False)
         self.register_buffer("segment_widths", mask.sum(-1, keepdim=True), persistent=False)
         self.weight = nn.Parameter(torch.ones_like(mask))
@@ -101,6 +103,10 @@ class PackedLayerNorm(nn.Module):
 
     def forward(self, padded: Tensor) -> Tensor:
         """Normalises to mean 0 and variance 1 within each segment, then scales and shifts."""
+        if self.full:
+            shape = padded.shape[-1:]
+            normalised = nn.functional.layer_norm(padded, shape, eps=self.epsilon)
+            return normalised * self.weight + self.bias
         mean = (padded * self.segment_mask).sum(-1, keepdim=True) / self.segment_widths
         centred = (padded - mean) * self.segment_mask
         variance = centred.square().sum(-1, keepdim=True) / self.segment_widths
