@@ -165,9 +165,34 @@ def test_an_uninitialised_model_trains_and_decodes(hierarchy: str) -> None:
     assert torch.isfinite(model.decode_from_tokens(model.get_tokens(x))).all()
 
 
-def test_wrong_width_says_what_was_expected() -> None:
-    with pytest.raises(InputError, match=r"\[B, 12\]"):
-        make()(torch.zeros(2, 11))
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_features_that_do_not_fit_say_what_was_expected(hierarchy: str) -> None:
+    model = make(hierarchy)
+    for width in (11, 13):
+        for call in (model, model.encode, model.get_tokens):
+            with pytest.raises(InputError, match=rf"\[B, 12\] .* got \[2, {width}\]"):
+                call(torch.zeros(2, width))
+    with pytest.raises(InputError, match=r"features: expected .* got torch.int64"):
+        model(torch.zeros(2, 12, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"features: expected .* got list"):
+        model([[0.0] * 12])
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_tiny_batches(hierarchy: str, count: int) -> None:
+    weights = ("orthogonality_weight", "informativeness_weight", "topographic_weight")
+    options = dict.fromkeys(weights, 0.1) if hierarchy == "independent" else {}
+    x = rows()
+    model = initialised(make(hierarchy, **options), x)
+    before = model.quantizer.bank.weight.clone()
+    output = model(x[:count])
+    output.losses["total"].backward()
+    assert (output.losses["total"].item() == 0.0) == (count == 0)
+    assert torch.equal(before, model.quantizer.bank.weight) == (count == 0)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    tokens = model.get_tokens(x[:count])
+    assert model.decode_from_tokens(tokens).shape == (count, 12)
 
 
 @pytest.mark.parametrize("hierarchy", FORMS)

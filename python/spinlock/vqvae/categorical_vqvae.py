@@ -50,7 +50,11 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Features ``[B, N]`` to the latents that the quantizer takes, ``[B, W]``."""
+        """Features ``[B, N]`` to the latents that the quantizer takes, ``[B, W]``.
+
+        Raises:
+            InputError: features of another shape or type.
+        """
 
     @abstractmethod
     def decode(self, quantized: Tensor) -> Tensor:
@@ -63,11 +67,11 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> VQVAEOutput:
         """Encodes, quantizes and decodes ``[B, N]`` and computes every loss term."""
-        self._check_features(x)
         latents = self.encode(x)
         output = self.quantize(latents)
         reconstruction = self.decode(output.quantized)
-        losses = {"reconstruction": nn.functional.mse_loss(reconstruction, x)}
+        squared = nn.functional.mse_loss(reconstruction, x, reduction="sum")
+        losses = {"reconstruction": squared / max(x.numel(), 1)}  # no rows have no error
         reduce = torch.mean if self.config.commitment_reduction == "mean" else torch.sum
         losses["commitment"] = self.config.commitment_cost * reduce(output.losses.commitment)
         if not self.config.use_ema:
@@ -79,7 +83,6 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
     @torch.no_grad()
     def get_tokens(self, x: Tensor) -> Tensor:
         """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state."""
-        self._check_features(x)
         with self._evaluating():
             return self.quantize(self.encode(x)).indices
 
@@ -98,7 +101,6 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
     @torch.no_grad()
     def initialize_from(self, x: Tensor, generator: torch.Generator) -> None:
         """Initialises what depends on data from training features ``[B, N]``: the codebooks."""
-        self._check_features(x)
         with self._evaluating():
             self.quantizer.initialize_from(self.encode(x), generator)
 
@@ -122,11 +124,17 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         return {}
 
     def _check_features(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(
+                f"features: expected a floating point torch.Tensor, got {got}; convert with "
+                "torch.as_tensor(..).float()"
+            )
         if x.ndim != 2 or x.shape[1] != self.config.num_features:
             raise InputError(
-                f"features must be [B, {self.config.num_features}] "
+                f"features: expected shape [B, {self.config.num_features}] "
                 f"({self.config.num_categories} categories side by side), got "
-                f"{list(x.shape)}: order the columns by category first"
+                f"{list(x.shape)}; order the columns by category first"
             )
 
     @contextmanager

@@ -69,6 +69,7 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
 
     def encode(self, x: Tensor) -> Tensor:
         """Features ``[B, N]`` to latents ``[B, sum of all latent dims]``, category-major."""
+        self._check_features(x)
         embedding = self.encoder(self.features.pad(x))
         per_head = embedding.repeat_interleave(self.config.num_levels, dim=0)
         return self.heads_out.unpad(self.head_norm(self.head_dropout(self.heads(per_head))))
@@ -103,4 +104,4 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
         mask = self.features.mask().to(x).repeat_interleave(self.config.num_levels, dim=0)
         decoded = decoders(self.heads_out.pad(quantized))
         squared: Tensor = ((decoded - target) * mask).square()
-        return squared.sum() / (mask.sum() * len(x))
+        return squared.sum() / (mask.sum() * max(len(x), 1))

@@ -58,6 +58,7 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
 
     def encode(self, x: Tensor) -> Tensor:
         """Features ``[B, N]`` to latents ``[B, sum of category widths]``."""
+        self._check_features(x)
         padded = self.features.pad(x)
         correction = self.head_dropout(self.head(self.encoder(padded)))
         return self.latents.unpad(torch.baddbmm(correction, padded, self.analysis_axes))
