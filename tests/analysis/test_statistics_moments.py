@@ -133,6 +133,9 @@ def test_gram_skips_and_counts_rows_that_are_not_finite() -> None:
     result = GramMatrix().update(rows).finalise()
     assert (result.count, result.skipped_rows) == (2, 2)
     assert result.mean.tolist() == [2.0, 5.5]
+    parts = [GramMatrix().update(rows[:2]), GramMatrix().update(rows[2:])]
+    merged = GramMatrix().merge(parts[0]).merge(parts[1]).finalise()
+    assert (merged.count, merged.skipped_rows) == (2, 2)
 
 
 def test_a_part_without_finite_values_changes_nothing() -> None:

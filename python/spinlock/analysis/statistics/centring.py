@@ -68,7 +68,8 @@ def centred(values: Floats, mask: NDArray[np.bool_] | None = None) -> tuple[Mean
 def merged_mean(a: Mean, count_a: Floats, b: Mean, count_b: Floats) -> tuple[Mean, Floats, Floats]:
     """The common mean of two sets of rows, with ``d = mean_b - mean_a`` and n_a n_b / n.
 
-    Each column moves from the mean of its larger side, whose step is the smaller one.
+    Each column moves from the mean of its larger side, whose step is the smaller one, and 0 where
+    the other side is empty, whatever mean it claims.
     """
     total = np.maximum(count_a + count_b, 1.0)
     step = b.minus(a)

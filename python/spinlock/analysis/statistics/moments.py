@@ -13,7 +13,7 @@ from spinlock.analysis.statistics.blocks import (
     require_mergeable,
     require_rows,
 )
-from spinlock.analysis.statistics.centring import Floats, Mean, centred, chosen, merged_mean
+from spinlock.analysis.statistics.centring import Floats, Mean, centred, merged_mean
 from spinlock.errors import DataError
 
 
@@ -139,10 +139,7 @@ class Moments:
     def _combine(
         self, count: Floats, mean: Mean, scatter: Floats, minimum: Floats, maximum: Floats
     ) -> None:
-        # A side without finite values must not pull the mean towards its placeholder.
-        own = chosen(self._count > 0, self._mean, mean)
-        new = chosen(count > 0, mean, own)
-        self._mean, step, weight = merged_mean(own, self._count, new, count)
+        self._mean, step, weight = merged_mean(self._mean, self._count, mean, count)
         self._scatter = self._scatter + scatter + np.square(step) * weight
         self._count = self._count + count
         self._minimum = np.minimum(self._minimum, minimum)
