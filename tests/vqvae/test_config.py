@@ -43,16 +43,33 @@ def test_explicit_dims_and_sizes_win_over_the_rules() -> None:
     assert config.codebook_sizes == ((5, 4), (3, 2))
 
 
+def test_codebook_sizes_follow_the_latent_dims_given() -> None:
+    dims = ((4, 8), (3, 3))
+    from_ratios = make(compression_ratios="0.4:0.8")
+    assert from_ratios.latent_dims == dims
+    given = make(compression_ratios="1:1", latent_dims=dims)
+    assert given.latent_dims == dims
+    assert given.codebook_sizes == from_ratios.codebook_sizes
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, "needs compression_ratios"),
         ({"compression_ratios": {"a": [1.0]}}, "b"),
         ({"compression_ratios": {"a": [1.0], "b": [1.0], "z": [1.0]}}, "z"),
-        ({"compression_ratios": "1", "hierarchy": "flat"}, "hierarchy must be one of"),
+        (
+            {"compression_ratios": "1", "hierarchy": "flat"},
+            "hierarchy: expected 'residual' or 'independent', got 'flat'",
+        ),
         ({"compression_ratios": "1", "dropout": 1.0}, "dropout"),
         ({"compression_ratios": "1", "group_hidden_dim": 0}, "group_hidden_dim"),
         ({"compression_ratios": "1", "commitment_cost": -1.0}, "commitment_cost"),
+        ({"compression_ratios": "1", "decay": 1.0}, "decay: expected"),
+        ({"compression_ratios": "1", "orthogonality_weight": float("inf")}, "finite number >= 0"),
+        ({"latent_dims": ((11,), (3,)), "codebook_sizes": ((4,), (4,))}, "expected at most 10"),
+        ({"latent_dims": ((2.5,), (3,)), "codebook_sizes": ((4,), (4,))}, "integers >= 1"),
+        ({"compression_ratios": "1:1", "latent_dims": ((2,), (2,))}, "number of levels"),
         ({"compression_ratios": "1", "topographic_weight": 0.1}, "belongs to hierarchy"),
         ({"latent_dims": ((2,),), "codebook_sizes": ((4,), (4,))}, "one row per category"),
         ({"latent_dims": ((2,), (2, 2)), "codebook_sizes": ((4,), (4,))}, "same number of levels"),

@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from spinlock.analysis.plan import CompressionPlan, build_plan
+from spinlock.analysis.plan import CompressionPlan, Hierarchy, build_plan
 from spinlock.analysis.ratios import AutoRatios, parse_compression_ratios
 from spinlock.errors import ConfigError
+from spinlock.modules._options import (
+    CodebookInit,
+    Reduction,
+    check_choice,
+    check_decay,
+    check_weighting,
+)
 
-Hierarchy = Literal["residual", "independent"]
 Ratios = str | Sequence[float] | Mapping[str, Sequence[float]]
 
 
@@ -45,7 +51,7 @@ class CategoricalVQVAEConfig:
         orthogonality_weight: weight of the cross-category orthogonality loss (independent only).
         informativeness_weight: weight of the partial decoders' loss (independent only).
         topographic_weight: weight of the topographic loss (independent only).
-        seed: seed of the codebooks' uniform initialisation.
+        seed: of the codebooks' first draws; encoders and decoders draw from torch's generator.
 
     Raises:
         ConfigError: sizes that disagree, an unresolved ``"auto"``, options out of range.
@@ -71,11 +77,11 @@ class CategoricalVQVAEConfig:
     group_hidden_dim: int = 64
     decoder_hidden_dim: int = 128
     commitment_cost: float = 1.0
-    commitment_reduction: Literal["mean", "sum"] = "mean"
+    commitment_reduction: Reduction = "mean"
     use_ema: bool = True
     decay: float = 0.95
     dropout: float = 0.0
-    codebook_init: Literal["kmeans", "uniform"] = "kmeans"
+    codebook_init: CodebookInit = "kmeans"
     orthogonality_weight: float = 0.0
     informativeness_weight: float = 0.0
     topographic_weight: float = 0.0
@@ -127,14 +133,14 @@ class CategoricalVQVAEConfig:
                 "spinlock.training.pipeline.precompute_compression_ratios and pass the ratios "
                 "it computed"
             )
-        counts = dict(zip(self.category_names, self.category_sizes, strict=True))
+        given = [[{"latent_dim": dim} for dim in dims] for dims in self.latent_dims]
         plan = build_plan(
-            feature_counts=counts,
-            profiles=None,
+            feature_counts=dict(zip(self.category_names, self.category_sizes, strict=True)),
             ratios=ratios,
             codebook_sizing=self.codebook_sizing,
             hierarchy=self.hierarchy,
             num_samples=self.num_samples,
+            level_overrides=dict(zip(self.category_names, given, strict=False)),
         )
         object.__setattr__(self, "compression_ratios", {c.name: c.ratios for c in plan.categories})
         if not self.latent_dims:
@@ -152,14 +158,10 @@ class CategoricalVQVAEConfig:
             raise ConfigError(f"category_names holds a name twice: {list(self.category_names)}")
         if min(self.category_sizes) < 1:
             raise ConfigError(f"category_sizes must be >= 1, got {list(self.category_sizes)}")
-        choices = {
-            "hierarchy": ("residual", "independent"),
-            "commitment_reduction": ("mean", "sum"),
-            "codebook_init": ("kmeans", "uniform"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        check_choice("hierarchy", self.hierarchy, Hierarchy)
+        check_choice("commitment_reduction", self.commitment_reduction, Reduction)
+        check_choice("codebook_init", self.codebook_init, CodebookInit)
+        check_decay(self.decay)
         for name in ("group_embedding_dim", "group_hidden_dim", "decoder_hidden_dim"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
@@ -167,8 +169,7 @@ class CategoricalVQVAEConfig:
             raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
         auxiliary = ("orthogonality_weight", "informativeness_weight", "topographic_weight")
         for name in ("commitment_cost", *auxiliary):
-            if not getattr(self, name) >= 0.0:
-                raise ConfigError(f"{name} must be >= 0, got {getattr(self, name)}")
+            check_weighting(name, getattr(self, name))
         given = [name for name in auxiliary if getattr(self, name) > 0.0]
         if given and self.hierarchy == "residual":
             raise ConfigError(
@@ -187,5 +188,14 @@ class CategoricalVQVAEConfig:
                     f"{name} must hold the same number of levels, at least one, for every "
                     f"category, got {[len(row) for row in rows]}"
                 )
-            if min(min(row) for row in rows) < 1:
-                raise ConfigError(f"{name} must be >= 1 everywhere, got {rows}")
+            if not all(isinstance(value, int) and value >= 1 for row in rows for value in row):
+                raise ConfigError(f"{name} must be integers >= 1 everywhere, got {rows}")
+        if self.hierarchy == "residual":
+            for name, size, dims in zip(
+                self.category_names, self.category_sizes, self.latent_dims, strict=True
+            ):
+                if max(dims) > size:
+                    raise ConfigError(
+                        f"latent_dims of category {name!r}: expected at most {size}, the number of "
+                        f"its coordinates, in a residual hierarchy, got {dims}; lower them"
+                    )

@@ -87,7 +87,7 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
 
     @torch.no_grad()
     def _set_axes(self, category: int, axes: Tensor) -> None:
-        width = min(self.latents.widths[category], axes.shape[1])
+        width = self.latents.widths[category]
         axes = axes[:, :width].to(self.analysis_axes)
         self.analysis_axes[category].zero_()[: axes.shape[0], :width] = axes
         self.synthesis_axes[category].zero_()[:width, : axes.shape[0]] = axes.T
