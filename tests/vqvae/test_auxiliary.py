@@ -1,8 +1,15 @@
 """Auxiliary losses: known values at the extremes, finite and real gradients."""
 
+from collections.abc import Callable
+from functools import partial
+
+import pytest
 import torch
+from torch import Tensor
 
 from spinlock.vqvae.auxiliary import orthogonality_loss, topographic_loss
+
+FEATURES = torch.sin(torch.arange(84.0, dtype=torch.float64)).view(3, 7, 4)
 
 
 def test_orthogonality_is_one_for_rotated_copies_and_zero_for_orthogonal_rows() -> None:
@@ -25,6 +32,12 @@ def test_orthogonality_has_a_gradient_that_lowers_it() -> None:
     assert latents.grad is not None
     moved = (latents - latents.grad * 0.5 / latents.grad.norm()).detach()
     assert orthogonality_loss(moved) < loss
+
+
+@pytest.mark.parametrize("loss", [orthogonality_loss, partial(topographic_loss, FEATURES)])
+def test_gradients_are_those_of_finite_differences(loss: Callable[[Tensor], Tensor]) -> None:
+    latents = torch.randn(3, 7, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, latents)
 
 
 def test_topographic_is_zero_for_scaled_copies_and_large_for_noise() -> None:

@@ -139,6 +139,33 @@ def test_residual_with_all_axes_loses_nothing_but_to_quantization() -> None:
     torch.testing.assert_close(model.decode(model.encode(x)), x, rtol=1e-3, atol=1e-4)
 
 
+def test_residual_starts_as_pca_with_residual_quantization() -> None:
+    """Against loops over categories and levels in float64: tokens, reconstruction, commitment."""
+    x = rows(200)
+    model = initialised(make(levels=3), x).eval()
+    reconstruction, tokens, commitment = [], [], []
+    for c, features in enumerate(x.double().split(SIZES, dim=1)):
+        dims = model.config.latent_dims[c]
+        axes = principal_axes(features)[:, : max(dims)]
+        left = features @ axes
+        total = torch.zeros_like(left)
+        for level, dim in enumerate(dims):
+            book = model.quantizer.codebook(c, level).double()
+            squares = (left[:, None, :dim] - book).square().sum(2)
+            least, index = squares.min(1)
+            left[:, :dim] -= book[index]
+            total[:, :dim] += book[index]
+            tokens.append(index)
+            commitment.append(least.mean() / dim)
+        reconstruction.append(total @ axes.T)
+    output = model(x)
+    assert torch.equal(output.indices, torch.stack(tokens, 1))
+    expected = torch.cat(reconstruction, 1).float()
+    torch.testing.assert_close(output.reconstruction, expected, rtol=1e-4, atol=1e-5)
+    expected = torch.stack(commitment).mean().float()
+    torch.testing.assert_close(output.losses["commitment"], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_more_levels_leave_less_error() -> None:
     x = rows(256)
     errors = []
