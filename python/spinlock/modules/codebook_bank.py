@@ -89,8 +89,7 @@ class CodebookBank(nn.Module):
         count = layout.num_quantizers
         self.register_buffer("epoch_counts", torch.zeros(layout.total_codes, dtype=torch.int64))
         self.register_buffer("epoch_skipped", torch.zeros(count, dtype=torch.int64))
-        ready = torch.full((count,), init == "uniform")
-        self.register_buffer("initialized_codebooks", ready)
+        self.register_buffer("initialized_codebooks", torch.full((count,), init == "uniform"))
 
     @property
     def initialized(self) -> bool:
@@ -152,8 +151,8 @@ class CodebookBank(nn.Module):
         if self.init == "uniform":
             return
         generator = self.generator(generator)
-        max_rows = max_rows or self.init_rows
-        rows = sample_rows(latents, max_rows, generator).to("cpu", torch.float32)
+        rows = sample_rows(latents, max_rows or self.init_rows, generator)
+        rows = rows.to("cpu", torch.float32)
         usable = usable_rows(rows, views.layout)
         all_rows = torch.full_like(views.plan.sizes, len(rows), device="cpu")
         num_rows = all_rows if usable is None else usable.sum(dim=0)
@@ -171,9 +170,9 @@ class CodebookBank(nn.Module):
         codes = kmeans_codes(rows, views.layout, generator, backend=self.backend)
         for q in wanted.nonzero().flatten().tolist():
             size = views.layout.codebook_sizes[q]
-            placed = codebook_view(codes, views.layout, q).to(views.counts.device)
+            placed = codebook_view(codes, views.layout, q).to(views.counts)
             every = torch.arange(size, device=placed.device)
-            views.place_codes(q, every, placed, num_rows[q].to(views.counts) / size)
+            views.place_codes(q, every, placed, num_rows[q].to(placed) / size)
             views.initialized[q] = True
 
     @torch.no_grad()
@@ -238,8 +237,8 @@ class CodebookBank(nn.Module):
             raise InputError(f"threshold: expected a number >= 0, got {threshold}; 0 revives none")
         views = self._views(start, stop)
         check_latents(latents, views.layout)
-        source = self.generator(generator)
-        return revive_codes(views, latents, threshold, source, backend=self.backend)
+        generator = self.generator(generator)
+        return revive_codes(views, latents, threshold, generator, backend=self.backend)
 
     def usage(self) -> UsageSummary:
         """Utilization, perplexity and dead codes of the training rows since the last reset."""

@@ -22,7 +22,7 @@ def usable_rows(latents: Tensor, layout: CodebookLayout) -> Tensor | None:
     if values.numel() == 0:
         return None
     low, high = torch.aminmax(values)  # NaN and infinities propagate: one pass where all is well
-    if math.isfinite(low.item()) and math.isfinite(high.item()):
+    if math.isfinite((high - low).item()):
         return None
     plan = padding_plan(layout, latents.device)
     damaged = torch.zeros(len(latents), layout.num_quantizers, device=latents.device)
