@@ -14,7 +14,31 @@ from spinlock.config import TrainConfig, dump_config, make_config, parse_config
 from spinlock.errors import ConfigError
 
 NAMES = st.text(min_size=1, max_size=12) | st.sampled_from(
-    ["cluster_1", "yes", "null", "1e5", "4:2:1", "2024-01-01", "a: b", "- x", "#", "a\nb", "'", "~"]
+    [
+        "cluster_1",
+        "yes",
+        "null",
+        "1e5",
+        "4:2:1",
+        "2024-01-01",
+        "a: b",
+        "- x",
+        "#",
+        "a\nb",
+        "'",
+        "~",
+        "\x85",
+        "a\u2028b",
+        "\ufeff",
+        "\x1b[0m",
+        "\U0001f600",
+        " a ",
+        "<<",
+        "=",
+        "on",
+        "0x1f",
+        "1_0",
+    ]
 )
 RATIO = st.floats(1e-300, 1e300)
 POSITIVE = st.floats(5e-324, 1.7e308)

@@ -52,11 +52,12 @@ def nearest(key: str, siblings: list[str], section: str) -> str | None:
     >>> nearest("batch_size", ["dataset_path"], ""), nearest("xyzzy", ["dataset_path"], "")
     ('training.batch_size', None)
     """
+    written = key.lower().replace("-", "_")
     prefix = f"{section}." if section else ""
     here = {name: f"{prefix}{name}" for name in siblings}
     anywhere = {path.rsplit(".", 1)[-1]: path for path in reversed(known_keys())} | here
     for choices, cutoff in ((here, 0.75), (anywhere, 0.75), (here, 0.6)):
-        near = get_close_matches(key, list(choices), n=1, cutoff=cutoff)
+        near = get_close_matches(written, list(choices), n=1, cutoff=cutoff)
         if near:
             return choices[near[0]]
     return None

@@ -173,6 +173,9 @@ def _explain(error: yaml.YAMLError, text: str, source: str) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
         return f"{source}: no readable YAML ({error})"
     mark = error.problem_mark or error.context_mark
+    if error.context_mark and re.search("end of stream|stream end", error.problem or ""):
+        # What was opened and never closed is found at its beginning.
+        mark = error.context_mark
     where = f"{source}, line {mark.line + 1}" if mark else source
     problem = f"{error.problem or error.context}".removeprefix("but ")[:200]
     lines = text.splitlines()

@@ -58,6 +58,13 @@ def _mapping_node(dumper: _Dumper, data: dict[str, Any]) -> Node:
     return dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=not data)
 
 
+def _text_node(dumper: _Dumper, data: str) -> Node:
+    # Only double quotes keep every kind of line break.
+    style = None if data.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
 _Dumper.add_representer(list, _list_node)
 _Dumper.add_representer(dict, _mapping_node)
 # Text that reads as a number here is quoted, besides what reads so elsewhere.
