@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from spinlock.analysis.statistics import accumulate
 from spinlock.data.cleaning import FeatureCleaner
+from spinlock.data.column_repair import outlier_caps
 from spinlock.data.split import split_rows
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -102,6 +103,15 @@ def test_a_spread_of_zero_neither_collapses_a_column_nor_lets_outliers_pass(meth
     assert cleaner.report_.features_out == 2
 
 
+def test_caps_of_a_spread_of_zero_are_judged_off_the_median() -> None:
+    options = {"percentile_range": (0.5, 99.5), "iqr_multiplier": 3.0, "mad_threshold": 5.0}
+    rows = np.array([[1.0, 4.0], [1.0, 4.0], [1.0, 4.0], [1.0, 4.0], [1.0, 4.0], [3.0, 4.0]])
+    for method, reach in (("iqr", 3.0 * 2.0 * 2.0), ("mad", 5.0 * 1.4826 * 2.0)):
+        lower, upper = outlier_caps(rows, method, **options)
+        np.testing.assert_allclose(lower, [1.0 - reach, -np.inf])
+        np.testing.assert_allclose(upper, [1.0 + reach, np.inf])
+
+
 def test_a_column_that_capping_makes_constant_is_dropped_and_says_so(normal: Matrix) -> None:
     rare = np.zeros(400)
     rare[5] = 3.0
@@ -150,6 +160,9 @@ def test_of_duplicates_the_most_informative_stays(normal: Matrix) -> None:
     reasons = dropped(cleaner, "duplicates")
     assert list(reasons) == ["coarse", "holed", "again"]
     assert all(reason.endswith("with x") for reason in reasons.values())
+    # Filled values count before distinct ones.
+    pair = FeatureCleaner(outlier_method="none").fit(table[:, :2], names=["coarse", "holed"])
+    assert pair.get_feature_names_out().tolist() == ["coarse"]
     keeps = FeatureCleaner(outlier_method="none", deduplicate_threshold=1.0).fit(table)
     assert keeps.report_.features_out == 5
 

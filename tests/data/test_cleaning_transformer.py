@@ -94,7 +94,10 @@ def test_the_passes_merge(normal: Matrix) -> None:
     second = cleaner.repaired_pass(repair)
     for a, b in spans:
         second.merge(cleaner.repaired_pass(repair).update(x[a:b], a))
-    cleaner.conclude(names, raw, repair, second.finalise())
+    repaired = second.finalise()
+    clean = repair.apply(x).astype(np.float64)
+    np.testing.assert_allclose(repaired.mean_magnitude, np.abs(clean).mean(axis=0), rtol=1e-12)
+    cleaner.conclude(names, raw, repair, repaired)
     assert np.array_equal(cleaner.transform(x), whole.transform(x))
     assert cleaner.report_ == whole.report_
 

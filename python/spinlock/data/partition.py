@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 # Distances are compared to this many decimals, so that the order of a sum decides nothing.
 _DECIMALS = 10
-# Features that still move after so many sweeps go back and forth between equals.
+# All features move at once, so that some may trade places for ever; after so many sweeps they stay.
 _MAX_SWEEPS = 20
 
 
@@ -37,8 +37,8 @@ def partitions(correlation: Floats, min_size: int, counts: range) -> Iterator[Pa
 
     In each cut, groups of fewer than ``min_size`` features are dissolved and their features join
     the group with whose members their mean |r| is largest (the one with the earliest feature on
-    ties). Then every feature may move to a group it fits better by that measure, unless it leaves
-    too few behind, until none does.
+    ties). Then, in at most 20 sweeps, all features that fit another group better by that measure
+    move there at once, except out of groups that would be left with too few.
     Cuts whose groups of ``min_size`` or more are not as many as ``counts`` allows are left out.
 
     Args:
