@@ -116,11 +116,13 @@ class NestedResidualQuantizer(Quantizer):
             attached, self.bank.weight, codes, indices, self.layout, usable
         )
         quantized = self._sum_levels(codes).to(rows.dtype)
+        # Together the levels see every coordinate: where all can be used, all rows are finite.
+        keep = None if usable is None else self._keep(detached)
         usage = self._learn(levels, indices)
         tokens = indices.index_select(1, self._token_order)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         return QuantizerOutput(
-            straight_through(rows, quantized, self._keep(detached)).view(*lead, self.latent_width),
+            straight_through(rows, quantized, keep).view(*lead, self.latent_width),
             tokens.view(*lead, self.indices_width),
             self._losses(
                 commitment.index_select(0, self._token_order),
