@@ -11,7 +11,8 @@ import typer
 from spinlock import __version__
 from spinlock.cli.analyze import analyze
 from spinlock.cli.options import give_resume_a_value
-from spinlock.cli.session import Session
+from spinlock.cli.session import FAILED, Session, os_error_text, say
+from spinlock.cli.terminal import prepare_streams
 from spinlock.cli.train_vqvae import train_vqvae
 
 app = typer.Typer(
@@ -51,13 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: data, checkpoint or machine; 2: configuration or usage; 130: interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        # Names that a terminal's encoding lacks are written as escapes instead of failing.
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
         app(args=give_resume_a_value(given), prog_name="spinlock", obj=Session(tuple(given)))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OSError as error:  # outside of any command: help or version on a full disk
+        say(f"error: {os_error_text(error)}")
+        return FAILED
     return 0

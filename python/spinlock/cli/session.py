@@ -47,7 +47,7 @@ class Session:
         except BrokenPipeError:
             raise  # the reader of a pipe has gone: typer ends without a word
         except OSError as error:
-            self._fail(_os_error(error), FAILED)
+            self._fail(os_error_text(error), FAILED)
         except MemoryError:
             remedy = "use fewer rows (max_samples), fewer columns (families) or another machine"
             self._fail(f"out of memory: {remedy}", FAILED)
@@ -82,7 +82,12 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _os_error(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
+    """What an operating system error says, with the files it is about.
+
+    >>> os_error_text(FileNotFoundError(2, "No such file or directory", "x.npz"))
+    "'x.npz': No such file or directory"
+    """
     reason = error.strerror or str(error) or type(error).__name__
     names = [repr(str(name)) for name in (error.filename, error.filename2) if name is not None]
     return f"{' -> '.join(names)}: {reason}" if names else reason

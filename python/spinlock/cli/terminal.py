@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
@@ -71,6 +73,16 @@ class Terminal:
     def _to_err(self, text: str) -> None:
         # Through the console, which prints above a running progress bar.
         self.err.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def prepare_streams() -> None:
+    """Makes stdout and stderr take any text: closed ones swallow it, narrow ones escape it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
 
 
 def _console(stream: TextIO) -> Console:

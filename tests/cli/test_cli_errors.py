@@ -1,0 +1,154 @@
+"""Whatever goes wrong: one message, the right code, no traceback."""
+
+import errno
+import io
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from spinlock.errors import CheckpointError, ConfigError, DataError, InputError, LayoutError
+
+RunCommand = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ConfigError("a: b; do c"), 2, "error: a: b; do c\n"),
+        (DataError("no rows"), 1, "error: no rows\n"),
+        (CheckpointError("damaged"), 1, "error: damaged\n"),
+        (LayoutError("too large"), 1, "error: too large\n"),
+        (InputError("wrong shape"), 1, "error: wrong shape\n"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/x"),
+            1,
+            "error: 'run/x': No space left on device\n",
+        ),
+        (
+            PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"x", None, "y"),
+            1,
+            "error: \"b'x'\" -> 'y': Permission denied\n",
+        ),
+        (OSError("odd"), 1, "error: odd\n"),
+        (OSError(), 1, "error: OSError\n"),
+        (MemoryError(), 1, "error: out of memory: use fewer rows"),
+        (RuntimeError("boom"), 1, "error: RuntimeError: boom\nThis was not foreseen."),
+        (KeyboardInterrupt(), 130, "interrupted; nothing was saved\n"),
+    ],
+)
+def test_every_error_is_a_message_and_a_code(
+    error: BaseException,
+    code: int,
+    message: str,
+    run_command: RunCommand,
+    config_file: Path,
+    fake_train: Any,
+) -> None:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise error
+
+    fake_train.then = fail
+    ended = run_command("train-vqvae", "--config", config_file)
+    assert ended.code == code
+    assert ended.err.startswith(message)
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+
+    if not isinstance(error, KeyboardInterrupt):
+        shown = run_command("train-vqvae", "--config", config_file, "--traceback")
+        assert shown.code == code
+        assert "Traceback (most recent call last)" in shown.err
+        assert message in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "training.num_epocs=3"], "did you mean training.num_epochs?"),
+        (["--set", "training.num_epochs"], "expected key=value"),
+        (["--set", "training.num_epochs=[1"], "line 1"),
+        (["--epochs", "0"], "training.num_epochs: expected a whole number >= 1, got 0"),
+        (["--batch-size", "-1"], "training.batch_size"),
+        (["--learning-rate", "nan"], "training.learning_rate"),
+        (["--seed", "-1"], "random_seed"),
+        (["--verbose", "--quiet"], "contradict"),
+        (["--dry-run", "--resume"], "without --resume"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
+    ],
+)
+def test_wrong_keys_and_flags_are_configuration_errors(
+    arguments: list[str], says: str, run_command: RunCommand, config_file: Path
+) -> None:
+    ended = run_command("train-vqvae", "--config", config_file, *arguments)
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert says in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--input", "none.npz"], "there is no such file (looked in "),
+        (["--input", "builtin:none"], "known: builtin:digits"),
+        (["--input", "x.yaml"], "extension '.yaml'"),
+        (["--resume", "nowhere"], "'nowhere' holds no checkpoint"),
+        (["--resume"], "holds no checkpoint"),
+        (["--output", "x.yaml"], "cannot write checkpoints to 'x.yaml'"),
+    ],
+)
+def test_missing_files_and_places(
+    arguments: list[str], says: str, run_command: RunCommand, config_file: Path
+) -> None:
+    ended = run_command("train-vqvae", "--config", config_file, *arguments)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert says in ended.err
+
+
+def test_a_configuration_that_is_not_there(run_command: RunCommand) -> None:
+    ended = run_command("analyze", "--config", "none.yaml")
+    assert ended.code == 2
+    assert ended.err.startswith("error: there is no configuration file 'none.yaml' (looked in ")
+
+
+def spinlock(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "spinlock", *arguments]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["analyze", "--config", "x.yaml", "-q"]])
+def test_a_full_disk(
+    arguments: list[str],
+    run_command: RunCommand,
+    config_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert config_file.name == "x.yaml"
+    # Unbuffered, so that nothing is left to be written when the file is closed.
+    with io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        ended = run_command(*arguments)
+        monkeypatch.undo()
+    assert (ended.code, ended.err) == (1, "error: No space left on device\n")
+
+
+def test_a_reader_that_leaves() -> None:
+    command = spinlock("--help")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes a POSIX descriptor")
+def test_streams_that_are_closed() -> None:
+    ended = subprocess.run(["sh", "-c", f"{shlex.join(spinlock('--help'))} >&- 2>&-"], check=False)
+    assert ended.returncode == 0
