@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def result_table(plan: CompressionPlan, metrics: EvaluationMetrics, rows: str) -> Table:
     """Per category, worst first: error, features, bits, and how its codebooks are used.
 
+    The last row holds the means over categories and quantizers, and the sums of features and bits.
+
     Args:
         plan: the run's plan.
         metrics: of the last measured epoch.
@@ -25,16 +27,17 @@ def result_table(plan: CompressionPlan, metrics: EvaluationMetrics, rows: str) -
     """
     table = Table(
         title=Text(f"reconstruction of {rows}, worst category first"),
-        caption="MSE per feature in z-units: 1 is what predicting the mean would cost",
+        caption="MSE per feature in z-units: 1 is what predicting the mean would cost\n"
+        "utilization and perplexity: one figure per level",
         show_footer=True,
     )
-    table.add_column("category", "mean over categories", overflow="fold")
+    table.add_column("category", "mean, total", overflow="fold")
     columns = {
         "MSE": f"{metrics.mean_mse:.4f}",
         "features": str(sum(c.num_features for c in plan.categories)),
         "bits": f"{metrics.bits:.2f}",
-        "utilization by level": f"{metrics.utilization:.2f}",
-        "perplexity by level": f"{metrics.mean_perplexity:.1f}",
+        "utilization": f"{metrics.utilization:.2f}",
+        "perplexity": f"{metrics.mean_perplexity:.1f}",
     }
     for header, footer in columns.items():
         table.add_column(header, footer, justify="right")
