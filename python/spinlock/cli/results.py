@@ -31,7 +31,7 @@ def result_table(plan: CompressionPlan, metrics: EvaluationMetrics, rows: str) -
         "utilization and perplexity: one figure per level",
         show_footer=True,
     )
-    table.add_column("category", "mean, total", overflow="fold")
+    table.add_column("category", "mean", overflow="fold")
     columns = {
         "MSE": f"{metrics.mean_mse:.4f}",
         "features": str(sum(c.num_features for c in plan.categories)),
