@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,18 @@ from spinlock.errors import InputError
 from spinlock.modules import NestedResidualQuantizer, RaggedVectorQuantizer
 from spinlock.modules.outputs import QuantizerOutput, UsageSummary
 from spinlock.vqvae.config import CategoricalVQVAEConfig
+from spinlock.vqvae.packed import CategoryEncoder, PackedSegments, SharedDecoder
+
+
+class CodebookOptions(TypedDict):
+    """Options that every quantizer module takes."""
+
+    decay: float
+    commitment_weight: float
+    commitment_reduction: Literal["mean", "sum"]
+    use_ema: bool
+    init: Literal["kmeans", "uniform"]
+    seed: int
 
 
 class VQVAEOutput(NamedTuple):
@@ -39,6 +51,8 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
 
     Attributes:
         config: the dimensions and options it was built from.
+        features: moves features between dense ``[B, N]`` and padded per category.
+        encoder: each category's MLP embedding.
         quantizer: the quantizer of all categories and levels.
     """
 
@@ -47,6 +61,10 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
     def __init__(self, config: CategoricalVQVAEConfig) -> None:
         super().__init__()
         self.config = config
+        self.features = PackedSegments(config.category_sizes)
+        self.encoder = CategoryEncoder(
+            self.features, config.group_hidden_dim, config.group_embedding_dim, config.dropout
+        )
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -136,6 +154,29 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
                 f"({self.config.num_categories} categories side by side), got "
                 f"{list(x.shape)}; order the columns by category first"
             )
+
+    def _codebook_options(self) -> CodebookOptions:
+        """The quantizer's options, which are the same for both forms."""
+        config = self.config
+        return {
+            "decay": config.decay,
+            "commitment_weight": config.commitment_cost,
+            "commitment_reduction": config.commitment_reduction,
+            "use_ema": config.use_ema,
+            "init": config.codebook_init,
+            "seed": config.seed,
+        }
+
+    def _shared_decoder(self, in_width: int, *, zero_init: bool) -> SharedDecoder:
+        """The decoder MLP from ``in_width`` quantized columns to all features."""
+        config = self.config
+        return SharedDecoder(
+            in_width,
+            config.decoder_hidden_dim,
+            config.num_features,
+            config.dropout,
+            zero_init=zero_init,
+        )
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

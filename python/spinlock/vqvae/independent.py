@@ -8,13 +8,7 @@ from spinlock.modules import RaggedVectorQuantizer
 from spinlock.vqvae.auxiliary import orthogonality_loss, topographic_loss
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
-from spinlock.vqvae.packed import (
-    CategoryEncoder,
-    PackedLayerNorm,
-    PackedLinear,
-    PackedSegments,
-    SharedDecoder,
-)
+from spinlock.vqvae.packed import PackedLayerNorm, PackedLinear, PackedSegments
 
 # Pairwise losses grow with the square of the rows; this many say enough about a batch.
 _PAIRWISE_ROWS = 128
@@ -36,32 +30,17 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
         super().__init__(config)
         levels = config.num_levels
         widths = tuple(dim for dims in config.latent_dims for dim in dims)
-        self.features = PackedSegments(config.category_sizes)
         self.heads_out = PackedSegments(widths)
         self.category_latents = PackedSegments([sum(dims) for dims in config.latent_dims])
-        self.encoder = CategoryEncoder(
-            self.features, config.group_hidden_dim, config.group_embedding_dim, config.dropout
-        )
         self.heads = PackedLinear([config.group_embedding_dim] * len(widths), widths)
         self.head_dropout = nn.Dropout(config.dropout)
         self.head_norm = PackedLayerNorm(self.heads_out)
         self.quantizer = RaggedVectorQuantizer(
             [size for sizes in config.codebook_sizes for size in sizes],
             widths,
-            decay=config.decay,
-            commitment_weight=config.commitment_cost,
-            commitment_reduction=config.commitment_reduction,
-            use_ema=config.use_ema,
-            init=config.codebook_init,
-            seed=config.seed,
+            **self._codebook_options(),
         )
-        self.decoder = SharedDecoder(
-            sum(widths),
-            config.decoder_hidden_dim,
-            config.num_features,
-            config.dropout,
-            zero_init=False,
-        )
+        self.decoder = self._shared_decoder(sum(widths), zero_init=False)
         self.partial_decoders: PackedLinear | None = None
         if config.informativeness_weight > 0.0:
             sizes = [size for size in config.category_sizes for _ in range(levels)]

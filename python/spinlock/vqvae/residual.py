@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spinlock.modules import NestedResidualQuantizer
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
-from spinlock.vqvae.packed import CategoryEncoder, PackedLinear, PackedSegments, SharedDecoder
+from spinlock.vqvae.packed import PackedLinear, PackedSegments
 
 
 class ResidualVQVAE(CategoricalHierarchicalVQVAE):
@@ -25,11 +25,7 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
     def __init__(self, config: CategoricalVQVAEConfig) -> None:
         super().__init__(config)
         widths = tuple(max(dims) for dims in config.latent_dims)
-        self.features = PackedSegments(config.category_sizes)
         self.latents = PackedSegments(widths)
-        self.encoder = CategoryEncoder(
-            self.features, config.group_hidden_dim, config.group_embedding_dim, config.dropout
-        )
         self.head = PackedLinear(
             [config.group_embedding_dim] * config.num_categories, widths, zero_init=True
         )
@@ -40,20 +36,9 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
         self.quantizer = NestedResidualQuantizer(
             config.codebook_sizes,
             config.latent_dims,
-            decay=config.decay,
-            commitment_weight=config.commitment_cost,
-            commitment_reduction=config.commitment_reduction,
-            use_ema=config.use_ema,
-            init=config.codebook_init,
-            seed=config.seed,
+            **self._codebook_options(),
         )
-        self.decoder = SharedDecoder(
-            sum(widths),
-            config.decoder_hidden_dim,
-            config.num_features,
-            config.dropout,
-            zero_init=True,
-        )
+        self.decoder = self._shared_decoder(sum(widths), zero_init=True)
         self._init_axes_without_data()
 
     def encode(self, x: Tensor) -> Tensor:
