@@ -234,6 +234,59 @@ def test_divergence_is_named_with_a_remedy() -> None:
         trainer.run()
 
 
+def test_a_loss_that_breaks_in_a_later_epoch_is_named() -> None:
+    trainer = make_trainer(num_epochs=4)
+    train = trainer.train
+
+    class Spoil(Callback):
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            trainer.train = train * 1e30 if record.epoch == 2 else train
+
+    trainer.callback = Spoil()
+    with pytest.raises(DataError, match=r"loss term '\w+' became \w+ in epoch 3, step 1 of 4"):
+        trainer.run()
+
+
+def test_broken_weights_are_not_saved_when_a_signal_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = Record(6)
+    trainer = make_trainer(record)
+    monkeypatch.setattr(trainer, "_save", lambda **_: pytest.fail("saved"))
+
+    class Spoil(Callback):
+        def on_step_end(self, epoch: int, step: int) -> None:
+            record.on_step_end(epoch, step)
+            if record.interrupt.requested:
+                with torch.no_grad():
+                    trainer.parameters[0].fill_(float("nan"))
+
+    trainer.callback = Spoil()
+    with pytest.raises(DataError, match=r"infinite or NaN in epoch 2\."):
+        trainer.run(record.interrupt)
+
+
+def test_a_signal_while_an_epoch_is_saved_stops_the_next_one_with_a_save(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = Record()
+    trainer = make_trainer(record, checkpoint_every_n_epochs=3)
+    saved: list[str] = []
+    monkeypatch.setattr(
+        trainer, "_save", lambda **_: saved.append(trainer.progress.checkpoint_name)
+    )
+    save_if_due = trainer._save_if_due
+
+    def signalled(*arguments: Any) -> None:
+        save_if_due(*arguments)
+        record.interrupt.requested = True
+
+    monkeypatch.setattr(trainer, "_save_if_due", signalled)
+    trainer.saver = object()  # type: ignore[assignment]
+    assert trainer.run(record.interrupt) is True
+    assert saved == ["epoch_0001_step_000001"]
+
+
 @pytest.mark.parametrize("validated", [1, 5])
 def test_a_last_step_that_breaks_the_weights_is_noticed(
     monkeypatch: pytest.MonkeyPatch, validated: int

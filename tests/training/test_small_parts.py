@@ -85,6 +85,27 @@ def test_values_of_the_epoch_before_are_not_looked_at() -> None:
         losses.require_finite(1, 2, "")
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_every_epoch_is_looked_at_as_a_whole(steps: int) -> None:
+    losses = EpochLosses(steps)
+    for step in range(steps):
+        losses.record(step, terms(1.0))
+    losses.require_finite(steps, 1, "")
+    for step in range(steps):
+        losses.record(step, terms(math.nan))
+    with pytest.raises(DataError, match=f"in epoch 2, step 1 of {steps}"):
+        losses.require_finite(steps, 2, "")
+
+
+def test_steps_before_a_stop_are_looked_at_after_it() -> None:
+    first, second = EpochLosses(3), EpochLosses(3)
+    first.record(0, terms(math.inf))
+    second.load_state(first.to_state(1), torch.device("cpu"))
+    second.record(1, terms(1.0))
+    with pytest.raises(DataError, match="step 1 of 3"):
+        second.require_finite(2, 1, "")
+
+
 def test_streams_are_apart_and_repeatable() -> None:
     draws = {
         (seed, stream, epoch): int(

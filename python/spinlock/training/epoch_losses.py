@@ -28,6 +28,8 @@ class EpochLosses:
 
     def record(self, step: int, losses: dict[str, Tensor]) -> None:
         """Notes the scalar terms of step ``step``, counted from 0 within the epoch."""
+        if step == 0:
+            self._checked = 0
         if not self._terms:
             self._terms = tuple(losses)
             self._table = losses["total"].new_zeros(self.steps, len(losses), dtype=torch.float32)
@@ -45,8 +47,6 @@ class EpochLosses:
             DataError: one holds an infinity or NaN; says which epoch, step and term, then
                 ``remedy``.
         """
-        if steps < self._checked:  # a new epoch
-            self._checked = 0
         bad = ~torch.isfinite(self._table[self._checked : steps])
         if bool(bad.any()):
             row = int(bad.any(1).nonzero()[0])
@@ -69,4 +69,4 @@ class EpochLosses:
         self._terms = tuple(state["terms"])
         self._table = rows.new_zeros(self.steps, len(self._terms), device=device)
         self._table[: len(rows)] = rows.to(device)
-        self._checked = len(rows)
+        self._checked = 0

@@ -111,12 +111,14 @@ class Trainer:
         with limited_threads(self.threads):
             while not self.progress.finished:
                 if not self._run_epoch(interrupt):
-                    self._require_finite_state()
+                    self._require_finite_state(self.progress.epoch + 1)
                     self._save(best=False)
                     return True
                 metrics = self._end_epoch()
-                self._save_if_due(metrics, interrupt.requested)
-                if interrupt.requested and not self.progress.finished:
+                # Read once: a signal while this saves is for the next epoch, which saves again.
+                stop = interrupt.requested
+                self._save_if_due(metrics, stop)
+                if stop and not self.progress.finished:
                     return True
         return False
 
@@ -206,14 +208,15 @@ class Trainer:
         progress, settings = self.progress, self.settings
         started = time.perf_counter()
         progress.epoch += 1
-        self._require_finite_state()
+        self._require_finite_state(progress.epoch)
         usage = self.model.usage()
         revived = self._revive()
         last = progress.epoch == settings.num_epochs
         metrics = None
         if last or progress.epoch % settings.val_every_n_epochs == 0:
             metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead))
-            self._require(math.isfinite(metrics.mean_mse), f"the {self.split} error")
+            finite = math.isfinite(metrics.mean_mse)
+            self._require(finite, f"the {self.split} error", progress.epoch)
             self.early_stopping.update(progress.epoch, metrics.mean_mse)
         step = progress.epoch * self.steps_per_epoch
         record = EpochRecord(
@@ -267,16 +270,17 @@ class Trainer:
             self.checkpoint = self.saver.save(self, best=best)
             self.callback.on_checkpoint(self.checkpoint)
 
-    def _require_finite_state(self) -> None:
+    def _require_finite_state(self, epoch: int) -> None:
         """A last step can break the weights after its loss was still finite."""
         for name, tensor in self.model.state_dict().items():
             if tensor.is_floating_point():
-                self._require(bool(torch.isfinite(tensor).all()), f"'{name}' of the model")
+                finite = bool(torch.isfinite(tensor).all())
+                self._require(finite, f"'{name}' of the model", epoch)
 
-    def _require(self, finite: bool, what: str) -> None:
+    def _require(self, finite: bool, what: str, epoch: int) -> None:
         if not finite:
             raise DataError(
-                f"training diverged: {what} became infinite or NaN in epoch {self.progress.epoch}. "
+                f"training diverged: {what} became infinite or NaN in epoch {epoch}. "
                 f"{self._remedy()}"
             )
 
