@@ -101,7 +101,7 @@ def watch(patch: pytest.MonkeyPatch, before: Any) -> None:
 
     for name in ("replace", "unlink", "mkdir", "open", "rename"):
         wrap(Path, name)
-    wrap(os, "fsync")
+    patch.setattr(os, "fsync", lambda _: before("fsync", ()))
     wrap(os, "rmdir")
     wrap(os, "unlink")
 
@@ -109,8 +109,9 @@ def watch(patch: pytest.MonkeyPatch, before: Any) -> None:
 def test_a_crash_at_any_moment_leaves_a_loadable_latest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # what is simulated loses no page
     total = crash_points(tmp_path, monkeypatch)
-    assert total > 12
+    assert total > 20
     for moment in range(total):
         run = RunDirectory(tmp_path / f"crash{moment}")
         run.create()
@@ -153,6 +154,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(CheckpointError, match="No space left"):
         run.point("latest", "epoch_0002")
     monkeypatch.undo()
+    assert not list(run.path.glob(".*"))
     assert run.pointer("latest") == "epoch_0001"
     assert run.checkpoints() == ["epoch_0001"]
     assert read_files(run.path / "epoch_0001", list(FILES)) == FILES
@@ -171,6 +173,42 @@ def test_an_earlier_run_moves_aside_whole(tmp_path: Path) -> None:
         assert run.move_aside() == tmp_path / f"run.previous-{number}"
     moved = RunDirectory(tmp_path / "run.previous-2")
     assert moved.pointer("latest") == "epoch_0001"
+
+
+def test_a_linked_directory_stays_on_its_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "run").symlink_to(disk / "run")
+    run = directory(tmp_path)
+    commit(run, "epoch_0001")
+    assert run.move_aside() == disk / "run.previous-1"
+    run.create()
+    commit(run, "epoch_0002")
+    assert (disk / "run" / "epoch_0002").is_dir()
+
+
+def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = directory(tmp_path)
+    commit(run, "epoch_0001")
+    commit(run, "epoch_0002")
+    (run.path / ".writing-epoch_0003-1").mkdir()
+
+    def busy(path: Path) -> None:
+        raise OSError(16, "Device or resource busy", str(path))
+
+    monkeypatch.setattr("spinlock.training.folder.shutil.rmtree", busy)
+    for work in (lambda: run.prune(1), run.remove_unfinished, run.clear):
+        with pytest.raises(CheckpointError, match=r"cannot remove '.*writing.*busy.*intact"):
+            work()
+    assert run.checkpoints() == ["epoch_0002"]
+
+
+def test_a_new_run_starts_from_nothing(tmp_path: Path) -> None:
+    run = directory(tmp_path)
+    (run.path / ".writing-epoch_0001-1").mkdir()
+    (run.path / "best").write_text("damaged")
+    run.clear()
+    assert list(run.path.iterdir()) == []
 
 
 def test_the_current_directory_is_not_moved(

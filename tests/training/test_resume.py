@@ -1,6 +1,7 @@
 """Stopping and going on: the same weights, the same run, the same data, or a refusal."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from spinlock.config import TrainConfig
 from spinlock.errors import CheckpointError, ConfigError, DataError
 from spinlock.training.callbacks import Callback, Event
+from spinlock.training.folder import RunDirectory
 from spinlock.training.pipeline import TrainResult, train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -226,6 +228,32 @@ def test_an_older_checkpoint_needs_another_directory(
     model = "model.safetensors"
     assert (result.checkpoint / model).read_bytes() == (whole.checkpoint / model).read_bytes()
     assert (tmp_path / "run" / "latest").read_text() == "epoch_0004\n"
+
+
+def test_a_finished_checkpoint_that_latest_never_named_is_kept(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config()
+    first = train(config)
+    (tmp_path / "run" / "latest").write_text("epoch_0003\n")
+    again = train(config, resume=first.checkpoint)
+    assert again.checkpoint == first.checkpoint
+    assert_same(first, again)
+    assert (tmp_path / "run" / "latest").read_text() == "epoch_0004\n"
+
+
+@pytest.mark.parametrize("lost", ["latest", "epoch_0004"])
+def test_a_lost_pointer_or_checkpoint_overwrites_nothing(
+    make_config: MakeConfig, whole: TrainResult, tmp_path: Path, lost: str
+) -> None:
+    config, run = make_config(training={"keep_checkpoints": 9}), tmp_path / "run"
+    train(config)
+    (run / "latest").unlink() if lost == "latest" else shutil.rmtree(run / lost)
+    newest = RunDirectory(run).checkpoints()[-1]
+    with pytest.raises(CheckpointError, match=rf"{newest}.*epoch_0002.*--output"):
+        train(config, resume=run / "epoch_0002")
+    assert_same(whole, train(config, resume=run / newest))
+    assert (run / "latest").read_text() == "epoch_0004\n"
 
 
 def test_ratios_are_not_measured_anew_in_a_resumed_run(make_config: MakeConfig) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from spinlock.errors import CheckpointError
@@ -53,7 +54,8 @@ class RunDirectory:
             CheckpointError: it cannot be made or written to.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            # Through a link whose target was moved aside as well.
+            self.path.resolve().mkdir(parents=True, exist_ok=True)
             probe = self.path / f"{_TEMPORARY}probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -85,8 +87,8 @@ class RunDirectory:
             raise CheckpointError(f"cannot read the pointer '{path}': {error}") from error
         if position(target) is None:
             raise CheckpointError(
-                f"the pointer '{path}' names no checkpoint ({target[:80]!r}): name a checkpoint "
-                "folder itself"
+                f"the pointer '{path}' names no checkpoint ({target[:80]!r}): remove that file and "
+                "name a checkpoint folder itself"
             )
         return target
 
@@ -118,38 +120,62 @@ class RunDirectory:
         return target
 
     def point(self, pointer: str, name: str) -> None:
-        """Makes ``latest`` or ``best`` name a checkpoint, in one step."""
+        """Makes ``latest`` or ``best`` name a checkpoint, in one step.
+
+        Raises:
+            CheckpointError: it could not be written; it names what it named before.
+        """
         temporary = self.path / f"{_TEMPORARY}{pointer}-{os.getpid()}"
         try:
             _write_durably(temporary, f"{name}\n".encode())
             temporary.replace(self.path / pointer)
             _flush_directory(self.path)
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             raise CheckpointError(
                 f"could not write '{self.path / pointer}' ({error.strerror}); the checkpoint "
                 f"'{name}' itself is complete"
             ) from error
 
     def prune(self, keep: int) -> None:
-        """Removes all but the last ``keep`` checkpoints; those pointed at always stay."""
+        """Removes all but the last ``keep`` checkpoints; those pointed at always stay.
+
+        Raises:
+            CheckpointError: one cannot be removed.
+        """
         kept = {*self.checkpoints()[-keep:], self.pointer("latest"), self.pointer("best")}
-        for name in self.checkpoints():
-            if name not in kept:
-                self._remove(name)
+        with self._removing():
+            for name in self.checkpoints():
+                if name not in kept:
+                    self._remove(name)
 
     def remove_unfinished(self) -> None:
         """Removes what a crash left: hidden folders, and checkpoints that ``latest`` never named.
 
         The order of writing is folder, ``latest``, ``best``: a folder after ``latest`` belongs to
         a crash between the first two, and the resumed run writes it again.
+
+        Raises:
+            CheckpointError: something cannot be removed.
         """
         latest = self.pointer("latest")
-        for entry in self.path.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        if latest is not None:
-            for name in self.checkpoints():
-                if (position(name) or (0, 0)) > (position(latest) or (0, 0)):
-                    self._remove(name)
+        with self._removing():
+            self._remove_hidden()
+            if latest is not None:
+                for name in self.checkpoints():
+                    if (position(name) or (0, 0)) > (position(latest) or (0, 0)):
+                        self._remove(name)
+
+    def clear(self) -> None:
+        """Removes what is left of a run without checkpoints: hidden folders and pointers.
+
+        Raises:
+            CheckpointError: something cannot be removed.
+        """
+        with self._removing():
+            self._remove_hidden()
+            for pointer in ("latest", "best"):
+                (self.path / pointer).unlink(missing_ok=True)
 
     def move_aside(self) -> Path:
         """Renames the directory to the first free ``<name>.previous-<n>``; returns that path."""
@@ -158,17 +184,34 @@ class RunDirectory:
                 f"'{self.path}' holds the checkpoints of another run and cannot be moved aside "
                 "from within: choose another training.checkpoint_dir (--output)"
             )
+        # A link goes on pointing to the disk that was chosen for checkpoints.
+        source = self.path.resolve() if self.path.is_symlink() else self.path
         number = 1
-        while (target := self.path.with_name(f"{self.path.name}.previous-{number}")).exists():
+        while (target := source.with_name(f"{source.name}.previous-{number}")).exists():
             number += 1
         try:
-            self.path.rename(target)
+            source.rename(target)
         except OSError as error:
             raise CheckpointError(
                 f"'{self.path}' holds the checkpoints of another run, and they cannot be moved to "
                 f"'{target}' ({error.strerror}): choose another training.checkpoint_dir (--output)"
             ) from error
         return target
+
+    @contextmanager
+    def _removing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot remove '{error.filename}' in '{self.path}' ({error.strerror}); the "
+                "checkpoint that `latest` names is intact: remove the other one yourself, then "
+                "resume"
+            ) from error
+
+    def _remove_hidden(self) -> None:
+        for entry in self.path.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _remove(self, name: str) -> None:
         # The rename makes the removal atomic: no half-deleted folder keeps a checkpoint's name.

@@ -41,9 +41,9 @@ class TrainResult:
     Attributes:
         prepared: data, categories and plan.
         model: in evaluation mode, on the run's device.
-        metrics: of the last epoch that was measured; None before one and for a dry run.
+        metrics: of the last epoch that was measured, None before one.
         history: one record per whole epoch, those before a resume included.
-        checkpoint: the last checkpoint written or resumed from; None for a dry run.
+        checkpoint: the last checkpoint written or resumed from, None before one.
         best_checkpoint: the checkpoint with the lowest held-out mean MSE; None before one.
         interrupted: a signal ended the run; resume from ``checkpoint``.
         dry_run: nothing was trained.
@@ -233,6 +233,9 @@ def _settle(
 ) -> None:
     """Makes room for a new run or branch, or cleans up after the crash of the resumed one."""
     if saved is not None and saved.path.resolve().parent == directory.path.resolve():
+        # A crash may have come before `latest` named it, or `latest` may be lost.
+        if directory.pointer("latest") != saved.path.name:
+            directory.point("latest", saved.path.name)
         directory.remove_unfinished()
         best = trainer.progress.best_checkpoint
         if best is not None and directory.pointer("best") != best:
@@ -243,6 +246,7 @@ def _settle(
         directory.create()
         message = f"'{directory.path}' held another run; it is now '{moved}'"
         callback.on_event(Event("previous_run_moved", message, {"path": str(moved)}))
+    directory.clear()
     # A branch looks for its own best; the one before it stays where it was.
     trainer.progress.best_mse = trainer.progress.best_checkpoint = None
 

@@ -49,15 +49,21 @@ def resume_path(resume: str | Path, config: TrainConfig) -> Path:
 def check_nothing_later(folder: Path, directory: RunDirectory) -> None:
     """Refuses to continue from an older checkpoint in a directory that holds later ones.
 
+    Later ones are those up to ``latest``: what lies after it a crash has left.
+
     Raises:
-        CheckpointError: ``latest`` of the directory lies after ``folder``.
+        CheckpointError: there are later ones.
     """
-    latest = directory.pointer("latest")
-    if latest is None or folder.resolve().parent != directory.path.resolve():
+    if folder.resolve().parent != directory.path.resolve():
         return
-    if (position(latest) or (0, 0)) > (position(folder.name) or (0, 0)):
+    latest = directory.pointer("latest")
+    at, names = position(folder.name) or (0, 0), directory.checkpoints()
+    last = at if not names else position(latest or names[-1]) or at
+    later = [name for name in names if at < (position(name) or at) <= last]
+    if later:
         raise CheckpointError(
-            f"'{directory.path}' goes on to '{latest}' after '{folder.name}', and continuing from "
+            f"'{directory.path}' goes on to '{later[-1]}' after '{folder.name}', and continuing "
+            "from "
             "there would overwrite it: resume from latest, or give another "
             "training.checkpoint_dir (--output) to branch off"
         )
