@@ -1,6 +1,7 @@
 """The checkpoint folder: its files, reading them back, and what damage says."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from spinlock.config import TrainConfig
@@ -121,6 +123,81 @@ def test_foreign_contents_are_one_readable_error(result: TrainResult, name: str,
     resealed(result.checkpoint)
     with pytest.raises(CheckpointError, match=r"checkpoint|damaged|no readable"):
         read_run(result.checkpoint)
+
+
+def edited(path: Path, change: Callable[[Any], Any]) -> None:
+    """Changes a JSON file of a checkpoint and seals the folder again."""
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+    resealed(path.parent)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: tree["schema"].update(fingerprint="0"),
+        lambda tree: tree["schema"]["names"].reverse(),
+        lambda tree: tree["schema"]["families"].pop(),
+        lambda tree: tree["categories"]["columns"][1].pop(),
+        lambda tree: tree["categories"]["columns"].reverse(),
+        lambda tree: tree["normaliser"]["names"].reverse(),
+        lambda tree: tree["plan"]["categories"].reverse(),
+        lambda tree: tree["plan"]["categories"][0].update(num_features=float("inf")),
+    ],
+)
+@pytest.mark.parametrize("read", [load_model, read_run])
+def test_parts_that_contradict_each_other_are_refused(
+    result: TrainResult, change: Callable[[Any], Any], read: Callable[[Path], Any]
+) -> None:
+    edited(result.checkpoint / "preprocessing.json", change)
+    with pytest.raises(CheckpointError, match="checkpoint"):
+        read(result.checkpoint)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step_in_epoch": 4}, {"step_in_epoch": -1}, {"step_in_epoch": None}, {"epoch": 2},
+        {"epoch": 1e999}, {"unknown": 1},
+    ],
+)  # fmt: skip
+def test_a_position_that_does_not_exist_is_refused(
+    result: TrainResult, change: dict[str, Any]
+) -> None:
+    edited(result.checkpoint / "training_state.json", lambda tree: tree["progress"].update(change))
+    with pytest.raises(CheckpointError, match="does not fit its model"):
+        train(result.prepared.config, resume=result.checkpoint)
+
+
+@pytest.mark.parametrize("key", ["batch_size", "steps_per_epoch"])
+def test_other_steps_are_refused(result: TrainResult, key: str) -> None:
+    edited(result.checkpoint / "training_state.json", lambda tree: tree.update({key: 3}))
+    with pytest.raises(CheckpointError, match=r"steps of .* rows"):
+        train(result.prepared.config, resume=result.checkpoint)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("read", [load_model, read_run])
+def test_weights_that_are_no_numbers_are_refused(
+    result: TrainResult, read: Callable[[Path], Any], value: float
+) -> None:
+    path = result.checkpoint / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    weights[name].view(-1)[0] = value
+    safetensors.torch.save_file(weights, path)
+    resealed(result.checkpoint)
+    with pytest.raises(CheckpointError, match=f"'{name}' holds infinities or NaN"):
+        read(result.checkpoint)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
+def test_a_pipe_is_not_read(result: TrainResult, name: str) -> None:
+    (result.checkpoint / name).unlink()
+    os.mkfifo(result.checkpoint / name)
+    with pytest.raises(CheckpointError, match=r"lacks|no checkpoint"):
+        load_model(result.checkpoint)
 
 
 def test_weights_of_another_model_are_refused(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from spinlock.analysis.plan import CompressionPlan
 from spinlock.config import TrainConfig, dump_config, parse_config
-from spinlock.errors import CheckpointError, SpinlockError
+from spinlock.errors import CheckpointError
 from spinlock.training.callbacks import EpochRecord
 from spinlock.training.folder import RunDirectory, position
 from spinlock.training.manifest import read_files
@@ -38,6 +39,11 @@ _PREPROCESSING = ("preprocessing.json", "preprocessing.safetensors")
 _TRAINING_STATE = ("training_state.json", "training_state.safetensors")
 _HISTORY = "history.json"
 _METRICS = "metrics.json"
+
+# What reading contents that make no sense can raise.
+SENSELESS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 _T = TypeVar("_T")
 
@@ -165,7 +171,7 @@ def load_model(path: str | Path) -> SavedModel:
     files = read_files(folder, [_MODEL, _CONFIG, *_PREPROCESSING, _METRICS])
     config, preprocessing, plan, _ = _read_preprocessing(folder, files)
     metrics = decode_json(files[_METRICS], f"'{folder / _METRICS}'")
-    state = decode_tensors(files[_MODEL], f"'{folder / _MODEL}'")
+    state = _read_weights(folder, files)
 
     def build() -> SavedModel:
         model = build_vqvae(model_config(config, plan))
@@ -201,7 +207,7 @@ def read_run(path: str | Path) -> SavedRun:
         preprocessing=preprocessing,
         plan=plan,
         data_fingerprint=fingerprint,
-        model_state=decode_tensors(files[_MODEL], f"'{folder / _MODEL}'"),
+        model_state=_read_weights(folder, files),
         trainer_state=trainer_state,
         history=_understood(folder, lambda: [EpochRecord.from_dict(entry) for entry in history]),
     )
@@ -220,15 +226,32 @@ def _read_preprocessing(
     folder: Path, files: Mapping[str, bytes]
 ) -> tuple[TrainConfig, Preprocessing, CompressionPlan, str]:
     state = _read_state(folder, files, _PREPROCESSING)
-    return _understood(
-        folder,
-        lambda: (
-            parse_config(files[_CONFIG], f"'{folder / _CONFIG}'"),
-            Preprocessing.from_state(state),
-            CompressionPlan.from_dict(state["plan"]),
-            str(state["data_fingerprint"]),
-        ),
-    )
+
+    def build() -> tuple[TrainConfig, Preprocessing, CompressionPlan, str]:
+        config = parse_config(files[_CONFIG], f"'{folder / _CONFIG}'")
+        preprocessing = Preprocessing.from_state(state)
+        plan = CompressionPlan.from_dict(state["plan"])
+        groups = preprocessing.groups
+        planned = tuple((category.name, category.num_features) for category in plan.categories)
+        if planned != tuple(zip(groups.names, groups.sizes, strict=True)):
+            raise CheckpointError(
+                f"the plan in '{folder}' is for other categories than the preprocessing's "
+                f"({', '.join(groups.names)}): use another checkpoint"
+            )
+        return config, preprocessing, plan, str(state["data_fingerprint"])
+
+    return _understood(folder, build)
+
+
+def _read_weights(folder: Path, files: Mapping[str, bytes]) -> dict[str, Tensor]:
+    state = decode_tensors(files[_MODEL], f"'{folder / _MODEL}'")
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"'{folder / _MODEL}': '{name}' holds infinities or NaN, which training never "
+                "writes; use another checkpoint"
+            )
+    return state
 
 
 def _read_state(folder: Path, files: Mapping[str, bytes], names: Sequence[str]) -> dict[str, Any]:
@@ -246,7 +269,7 @@ def _understood(folder: Path, read: Callable[[], _T]) -> _T:
         return read()
     except CheckpointError:
         raise
-    except (SpinlockError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except SENSELESS as error:
         raise CheckpointError(
             f"the contents of the checkpoint '{folder}' do not fit together "
             f"({type(error).__name__}: {error}): it was changed after it was written; use another"

@@ -136,8 +136,17 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any], history: list[EpochRecord]) -> None:
-        """Continues from :meth:`state`; the model's own state is loaded by the caller."""
-        self.progress = Progress.from_state(state["progress"], history)
+        """Continues from :meth:`state`; the model's own state is loaded by the caller.
+
+        Raises:
+            ValueError: a state of other steps, or at a position that does not exist.
+        """
+        progress = Progress.from_state(state["progress"], history)
+        rows, steps = state["batch_size"], state["steps_per_epoch"]
+        if (rows, steps) != (self.batch_size, self.steps_per_epoch):
+            raise ValueError(f"{steps} steps of {rows} rows per epoch")
+        progress.require_within(self.settings.num_epochs, self.steps_per_epoch)
+        self.progress = progress
         self.threads = int(state["threads"])
         self.losses.load_state(state["losses"], self.train.device)
         self.early_stopping.load_state(state["early_stopping"])
@@ -215,8 +224,9 @@ class Trainer:
         metrics = None
         if last or progress.epoch % settings.val_every_n_epochs == 0:
             metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead))
-            finite = math.isfinite(metrics.mean_mse)
-            self._require(finite, f"the {self.split} error", progress.epoch)
+            self._require(
+                math.isfinite(metrics.mean_mse), f"the {self.split} error", progress.epoch
+            )
             self.early_stopping.update(progress.epoch, metrics.mean_mse)
         step = progress.epoch * self.steps_per_epoch
         record = EpochRecord(

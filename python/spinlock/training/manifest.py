@@ -76,8 +76,9 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        # A pipe or a device would never end.
+        return path.read_bytes() if path.is_file() else None
+    except FileNotFoundError:  # gone since
         return None
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}' ({error.strerror})") from error

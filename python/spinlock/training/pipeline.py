@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spinlock.errors import CheckpointError, ConfigError
 from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
-from spinlock.training.checkpoint import CheckpointWriter, SavedRun, read_run
+from spinlock.training.checkpoint import SENSELESS, CheckpointWriter, SavedRun, read_run
 from spinlock.training.folder import RunDirectory
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.loop import Trainer
@@ -213,7 +213,7 @@ def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
     try:
         trainer.model.load_state_dict(saved.model_state)
         trainer.load_state(saved.trainer_state, saved.history)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except SENSELESS as error:
         raise CheckpointError(
             f"the training state in '{saved.path}' does not fit its model "
             f"({type(error).__name__}: {error}): use another checkpoint"

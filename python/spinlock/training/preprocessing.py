@@ -13,7 +13,7 @@ from spinlock.data.categories import CategoryGroups
 from spinlock.data.cleaning import FeatureCleaner
 from spinlock.data.normalisation import Normaliser
 from spinlock.data.table import schema_fingerprint
-from spinlock.errors import DataError
+from spinlock.errors import CheckpointError, DataError
 
 Matrix = NDArray[np.float32]
 
@@ -86,14 +86,32 @@ class Preprocessing:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Preprocessing:
-        """The preprocessing that :meth:`to_state` described."""
-        return cls(
+        """The preprocessing that :meth:`to_state` described.
+
+        Raises:
+            CheckpointError: its parts are not about the same columns.
+        """
+        found = cls(
             names=tuple(state["schema"]["names"]),
             families=tuple(state["schema"]["families"]),
             cleaner=FeatureCleaner.from_state(state["cleaner"]),
             groups=CategoryGroups.from_dict(state["categories"]),
             normaliser=Normaliser.from_state(state["normaliser"]),
         )
+        cleaned, grouped = len(found.cleaned_names), len(found.groups.order)
+        if not (
+            found.fingerprint == state["schema"]["fingerprint"]
+            and len(found.families) == len(found.names)
+            and tuple(found.cleaner.feature_names_in_) == found.names
+            and cleaned == grouped
+            and tuple(found.normaliser.feature_names_in_) == found.feature_names
+        ):
+            raise CheckpointError(
+                f"the saved preprocessing contradicts itself: {len(found.names)} raw columns, "
+                f"{cleaned} cleaned and {grouped} grouped ones must have the same names in the "
+                "schema, the cleaning, the categories and the normalisation; use another checkpoint"
+            )
+        return found
 
     @staticmethod
     def _check_width(matrix: Matrix, width: int, what: str) -> None:

@@ -51,6 +51,18 @@ class Progress:
         self.best_mse, self.best_checkpoint = metrics.mean_mse, self.checkpoint_name
         return True
 
+    def require_within(self, num_epochs: int, steps_per_epoch: int) -> None:
+        """Checks that this is a position of such a run, with a history up to it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        epochs = [record.epoch for record in self.history]
+        if self.epoch > num_epochs or epochs != [*range(1, self.epoch + 1)]:
+            raise ValueError(f"epoch {self.epoch} of {num_epochs}, a history of {len(epochs)}")
+        if not 0 <= self.step_in_epoch < steps_per_epoch:
+            raise ValueError(f"step {self.step_in_epoch} of {steps_per_epoch}")
+
     def to_state(self) -> dict[str, Any]:
         """Plain values without the history, which has a file of its own."""
         state = asdict(self)
