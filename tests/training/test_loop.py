@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spinlock.config import TrainingConfig
-from spinlock.errors import DataError
+from spinlock.errors import DataError, InputError
 from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.loop import Trainer
@@ -202,6 +202,24 @@ def test_revival_follows_its_interval_and_ends(
     )
     trainer.run()
     assert called == expected
+
+
+def test_without_dead_codes_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer()
+    bank = trainer.model.quantizer.bank
+    source = torch.Generator().manual_seed(0)
+    looked_up: list[int] = []
+    nearest = type(bank).nearest
+    monkeypatch.setattr(
+        type(bank), "nearest", lambda *args: (looked_up.append(1), nearest(*args))[1]
+    )
+    assert trainer.model.revive(trainer.train, 0.02, source) == 0
+    assert looked_up == []
+    assert torch.equal(source.get_state(), torch.Generator().manual_seed(0).get_state())
+    bank.ema_counts[-1] = 0.0  # a code of the last level alone
+    assert trainer.model.revive(trainer.train, 0.02, source) == 1
+    with pytest.raises(InputError, match="threshold"):
+        trainer.model.revive(trainer.train, float("nan"), source)
 
 
 def test_early_stopping_ends_the_run() -> None:

@@ -171,13 +171,16 @@ class NestedResidualQuantizer(Quantizer):
     ) -> int:
         """Revives level by level, each on what the revived levels before it leave over."""
         source = self.bank.generator(generator)
+        rows = latent_rows(latents, self.category_widths)
+        if threshold >= 0 and not self._any_dead(threshold):
+            return 0
         revived = 0
 
         def visit(start: int, stop: int, part: Tensor) -> None:
             nonlocal revived
             revived += self.bank.revive(part, threshold, source, start=start, stop=stop)
 
-        self._descend(latent_rows(latents, self.category_widths), visit)
+        self._descend(rows, visit)
         return revived
 
     def usage(self) -> UsageSummary:
@@ -187,6 +190,13 @@ class NestedResidualQuantizer(Quantizer):
         return UsageSummary(
             usage.utilization[order], usage.perplexity[order], usage.dead, usage.skipped[order]
         )
+
+    def _any_dead(self, threshold: float) -> bool:
+        """Whether the bank would revive a code; without one no level need be looked up."""
+        counts = self.bank.ema_counts
+        plan = padding_plan(self.layout, counts.device)
+        mean = plan.sum_by_quantizer(counts) / plan.sizes
+        return bool((counts < threshold * mean[plan.code_quantizer]).any())
 
     def _initialize(self, rows: Tensor, generator: torch.Generator, *, only_missing: bool) -> None:
         def visit(start: int, stop: int, part: Tensor) -> None:
