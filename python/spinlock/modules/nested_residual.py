@@ -11,6 +11,7 @@ from spinlock.modules._options import CodebookInit, Reduction
 from spinlock.modules._rows import index_rows, latent_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
+from spinlock.modules.revival import dead_codes
 from spinlock.modules.sampling import sample_rows
 from spinlock.ops._autograd import quantization_losses, straight_through
 from spinlock.ops.padding import padding_plan
@@ -171,17 +172,15 @@ class NestedResidualQuantizer(Quantizer):
     ) -> int:
         """Revives level by level, each on what the revived levels before it leave over."""
         source = self.bank.generator(generator)
-        rows = latent_rows(latents, self.category_widths)
-        if threshold >= 0 and not self._any_dead(threshold):
-            return 0
-        revived = 0
+        rows, revived = latent_rows(latents, self.category_widths), []
 
         def visit(start: int, stop: int, part: Tensor) -> None:
-            nonlocal revived
-            revived += self.bank.revive(part, threshold, source, start=start, stop=stop)
+            revived.append(self.bank.revive(part, threshold, source, start=start, stop=stop))
 
-        self._descend(rows, visit)
-        return revived
+        dead, _ = dead_codes(self.bank.ema_counts, self.layout, threshold)
+        if dead.any() or not threshold >= 0:  # such a threshold the bank refuses
+            self._descend(rows, visit)
+        return sum(revived)
 
     def usage(self) -> UsageSummary:
         """Use of the codes in training mode since the last reset, category-major."""
@@ -190,13 +189,6 @@ class NestedResidualQuantizer(Quantizer):
         return UsageSummary(
             usage.utilization[order], usage.perplexity[order], usage.dead, usage.skipped[order]
         )
-
-    def _any_dead(self, threshold: float) -> bool:
-        """Whether the bank would revive a code; without one no level need be looked up."""
-        counts = self.bank.ema_counts
-        plan = padding_plan(self.layout, counts.device)
-        mean = plan.sum_by_quantizer(counts) / plan.sizes
-        return bool((counts < threshold * mean[plan.code_quantizer]).any())
 
     def _initialize(self, rows: Tensor, generator: torch.Generator, *, only_missing: bool) -> None:
         def visit(start: int, stop: int, part: Tensor) -> None:

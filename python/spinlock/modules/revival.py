@@ -3,12 +3,30 @@
 import torch
 from torch import Tensor
 
+from spinlock.layout import CodebookLayout
 from spinlock.modules.codebook_views import CodebookViews
 from spinlock.modules.sampling import weighted_choice
 from spinlock.ops import gather_codes, nearest_codes
+from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
-__all__ = ["revive_codes"]
+__all__ = ["dead_codes", "revive_codes"]
+
+
+def dead_codes(counts: Tensor, layout: CodebookLayout, threshold: float) -> tuple[Tensor, Tensor]:
+    """Codes whose count is below ``threshold`` times the mean of their codebook.
+
+    Args:
+        counts: [total_codes].
+        layout: of the codebooks.
+        threshold: >= 0.
+
+    Returns:
+        bool [total_codes], and the mean counts [Q].
+    """
+    plan = padding_plan(layout, counts.device)
+    mean = plan.sum_by_quantizer(counts) / plan.sizes
+    return counts < threshold * mean[plan.code_quantizer], mean
 
 
 def revive_codes(
@@ -19,7 +37,7 @@ def revive_codes(
     *,
     backend: str | None = None,
 ) -> int:
-    """Revives the codes whose count is below ``threshold`` times the mean of their codebook.
+    """Revives the codes that :func:`dead_codes` finds.
 
     Args:
         views: the codebooks; codes, counts and sums change together.
@@ -32,9 +50,8 @@ def revive_codes(
         how many codes were revived; rows without error are no donors, so it may be fewer than
         there are dead ones.
     """
-    plan, layout = views.plan, views.layout
-    mean = plan.sum_by_quantizer(views.counts) / plan.sizes
-    dead = views.counts < threshold * mean[plan.code_quantizer]
+    layout = views.layout
+    dead, mean = dead_codes(views.counts, layout, threshold)
     if not len(latents) or not dead.any():
         return 0
     rows = latents.to(torch.float32)
