@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 CONFIG = """
@@ -31,36 +33,44 @@ training:
   keep_checkpoints: 2
 """
 
+# Every attempt is a process of its own, forked from a server that has only imported.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["spinlock.training.pipeline"])
 
-def child(config_path: str, directory: str) -> None:
-    """One attempt: from the start, or from the latest checkpoint where there is one."""
+
+def attempt(config_path: str, directory: str, begun: Connection) -> None:
+    """From the start, or from the latest checkpoint where there is one."""
     from spinlock.config import load_config
     from spinlock.training.callbacks import Callback, RunInfo
     from spinlock.training.pipeline import train
 
     class Begin(Callback):
         def on_train_begin(self, run: RunInfo) -> None:
-            print(f"training from epoch {run.first_epoch}", flush=True)
+            begun.send(f"training from epoch {run.first_epoch}")
 
     config = load_config(config_path, {"training.checkpoint_dir": directory})
     latest = (Path(directory) / "latest").exists()
     train(config, resume="latest" if latest else None, callbacks=[Begin()])
 
 
-def start(config: Path, directory: Path) -> subprocess.Popen[str]:
+def start(config: Path, directory: Path) -> ForkServerProcess:
     """Starts an attempt and waits for its first step."""
-    command = [sys.executable, __file__, "--child", str(config), str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
-    print(f"    {line or 'nothing left to train'}")
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=attempt, args=(str(config), str(directory), sender))
+    process.start()
+    sender.close()
+    try:
+        print(f"    {receiver.recv()}")
+    except EOFError:
+        print("    nothing left to train")
     return process
 
 
-def finish(process: subprocess.Popen[str]) -> None:
+def finish(process: ForkServerProcess) -> None:
     """Waits for the end of an attempt, which must be a good one."""
-    if process.wait() != 0:
-        sys.exit(f"a training process ended with {process.returncode}")
+    process.join()
+    if process.exitcode != 0:
+        sys.exit(f"a training process ended with {process.exitcode}")
 
 
 def fingerprint(directory: Path) -> dict[str, bytes | str]:
@@ -87,11 +97,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        child(*arguments.child)
-        return
     moments = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         config = arguments.config or Path(folder) / "config.yaml"
@@ -108,11 +114,10 @@ def main() -> None:
         while kills < arguments.kills:
             process = start(config, run)
             moment = moments.uniform(0.0, length / 2)
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
+            process.join(moment)
+            if process.is_alive():
                 process.kill()
-                process.wait()
+                process.join()
                 kills += 1
                 print(f"  kill {kills} after {moment:.2f} s")
             else:

@@ -15,7 +15,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
 ) -> None:
     config = make_config(
         model={"dropout": 0.1},
-        training={"num_epochs": 60, "batch_size": 8, "category_assignment": "auto"},
+        training={"num_epochs": 30, "batch_size": 8, "category_assignment": "auto"},
     )
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config), encoding="utf-8")
