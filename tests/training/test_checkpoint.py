@@ -31,7 +31,7 @@ NAMES = {
 def test_the_folder_holds_what_is_documented(result: TrainResult, tmp_path: Path) -> None:
     assert {p.name for p in result.checkpoint.iterdir()} == NAMES
     entries = {p.name for p in (tmp_path / "run").iterdir()}
-    assert entries - {"epoch_0001"} == {"epoch_0002", "epoch_0003", "latest", "best"}
+    assert entries - {"epoch_0001"} == {"epoch_0002", "epoch_0003", "latest", "best", ".lock"}
     history = json.loads((result.checkpoint / "history.json").read_text())
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
     metrics = json.loads((result.checkpoint / "metrics.json").read_text())

@@ -15,9 +15,9 @@ def send(number: signal.Signals) -> None:
     time.sleep(0)  # the handler runs between byte codes
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_the_second_aborts(number: signal.Signals) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with GracefulInterrupt() as interrupt:
         assert not interrupt.requested
         send(number)
@@ -25,7 +25,7 @@ def test_the_first_signal_is_noted_and_the_second_aborts(number: signal.Signals)
         assert interrupt.signal_name == number.name
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
 def test_handlers_are_put_back_after_an_error() -> None:

@@ -251,8 +251,14 @@ def test_divergence_keeps_the_last_checkpoint(make_config: MakeConfig, tmp_path:
         assert all(torch.isfinite(t).all() for t in state.values() if t.is_floating_point())
 
 
-@pytest.mark.parametrize("name", ["tpu9", "cuda:99", ""])
+@pytest.mark.parametrize("name", ["tpu9", "", "meta", "mps", "gpu"])
 def test_unknown_devices_are_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^device: expected cpu, cuda, cuda:N or auto, got '"):
+        find_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:x", "cpu:-1"])
+def test_devices_that_are_not_here_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used here"):
         find_device(name)
 

@@ -127,7 +127,7 @@ def test_a_crash_before_the_pointer_is_cleaned_up(
     (run / ".writing-epoch_0005-1").mkdir()
     result = train(config, resume="latest")
     assert_same(whole, result)
-    assert not list(run.glob(".*"))
+    assert not list(run.glob(".writing-*"))
     assert (run / "best").read_text().strip() == result.best_checkpoint.name
 
 

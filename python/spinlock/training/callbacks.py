@@ -19,7 +19,7 @@ class Event:
 
     Attributes:
         kind: a stable word to switch on: ``loaded``, ``split``, ``cleaned``, ``categories``,
-            ``ratios_reused``, ``initialised``, ``previous_run_moved``, ``resumed``,
+            ``ratios_reused``, ``initialised``, ``no_lock``, ``previous_run_moved``, ``resumed``,
             ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``interrupted``.
         message: one sentence for a person.
         details: the figures in the message, as plain values.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spinlock.errors import CheckpointError
 from spinlock.training.manifest import MANIFEST, manifest_of
+from spinlock.training.run_lock import LOCK, RunLock
 
 _NAME = re.compile(r"epoch_(\d{4,9})(?:_step_(\d{6,12}))?")
 _TEMPORARY = ".writing-"
@@ -46,6 +47,37 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = RunLock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the directory and holds it for one run; a directory made in vain is removed.
+
+        Raises:
+            CheckpointError: it cannot be written to, or another run holds it.
+        """
+        existed = self.path.exists()
+        self.create()
+        try:
+            self.lock.acquire(self.path)
+            yield
+        finally:
+            self.lock.release()
+            if not existed and self._is_empty():
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+
+    def start_anew(self) -> Path:
+        """Moves an earlier run aside, and holds a new, empty directory; where the old one is now.
+
+        Raises:
+            CheckpointError: as :meth:`move_aside` and :meth:`held`.
+        """
+        moved = self.move_aside()
+        self.create()
+        self.lock.acquire(self.path)
+        (moved / LOCK).unlink(missing_ok=True)
+        return moved
 
     def create(self) -> None:
         """Makes the directory, and finds out now rather than after an epoch if it cannot.
@@ -80,11 +112,11 @@ class RunDirectory:
         """
         path = self.path / name
         try:
-            target = path.read_text(encoding="utf-8").strip()
+            target = path.read_text(encoding="utf-8", errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"cannot read the pointer '{path}': {error}") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot read the pointer '{path}': {error.strerror}") from error
         if position(target) is None:
             raise CheckpointError(
                 f"the pointer '{path}' names no checkpoint ({target[:80]!r}): remove that file and "
@@ -197,6 +229,9 @@ class RunDirectory:
                 f"'{target}' ({error.strerror}): choose another training.checkpoint_dir (--output)"
             ) from error
         return target
+
+    def _is_empty(self) -> bool:
+        return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {LOCK}
 
     @contextmanager
     def _removing(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, return; a second one aborts at once."""
+"""Ctrl-C, SIGTERM, a lost terminal: finish the step, save, return; a second one aborts at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class GracefulInterrupt:
@@ -19,7 +19,7 @@ class GracefulInterrupt:
 
     Attributes:
         requested: a signal has come.
-        signal_name: its name, ``SIGINT`` or ``SIGTERM``, or None.
+        signal_name: its name, such as ``SIGINT``, or None.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class GracefulInterrupt:
     def __enter__(self) -> GracefulInterrupt:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                # A shell that starts a job in the background may have it ignore Ctrl-C.
+                # A shell may have a background job ignore Ctrl-C, and nohup has it ignore SIGHUP.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._handle)
         return self

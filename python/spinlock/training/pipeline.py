@@ -24,6 +24,7 @@ from spinlock.training.prepared import Prepared
 from spinlock.training.resume import check_nothing_later, prepare_resumed, resume_path
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
 from spinlock.training.threads import limited_threads, threads_for
+from spinlock.training.wording import counted
 from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def train(
 
     The result depends on the configuration and the data only (same machine class, thread count
     and library versions), however often the run was stopped and resumed.  torch's global random
-    state is put back afterwards.  SIGINT and SIGTERM end the run after the current step with a
-    checkpoint; a second one raises ``KeyboardInterrupt``.
+    state is put back afterwards.  SIGINT, SIGTERM and SIGHUP end the run after the current step
+    with a checkpoint; a second one raises ``KeyboardInterrupt``.
 
     Args:
         config: the configuration.
@@ -117,8 +118,26 @@ def train(
     device = find_device(config.device)
     directory = RunDirectory(Path(config.training.checkpoint_dir))
     saved = None if resume is None else _read(resume, config, directory)
-    if not dry_run:
-        directory.create()
+    if dry_run:
+        return _run(config, directory, saved, device, callback, True, recompute_ratios, started)
+    with directory.held():
+        if not directory.lock.supported:
+            message = f"'{directory.path}' cannot be locked: let only one run at a time write to it"
+            callback.on_event(Event("no_lock", message))
+        return _run(config, directory, saved, device, callback, False, recompute_ratios, started)
+
+
+def _run(
+    config: TrainConfig,
+    directory: RunDirectory,
+    saved: SavedRun | None,
+    device: torch.device,
+    callback: Callback,
+    dry_run: bool,
+    recompute_ratios: bool,
+    started: float,
+) -> TrainResult:
+    """:func:`train` once the directory is held."""
     if saved is None:
         prepared = prepare(config, on_event=callback.on_event, recompute_ratios=recompute_ratios)
     else:
@@ -170,6 +189,9 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    expected = "expected cpu, cuda, cuda:N or auto"
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ConfigError(f"device: {expected}, got {name!r}")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -220,9 +242,9 @@ def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
         ) from error
     trainer.checkpoint = saved.path
     progress = trainer.progress
-    where = f"after {progress.epoch} epochs"
+    where = f"after {counted(progress.epoch, 'epoch')}"
     if progress.step_in_epoch:
-        where += f" and {progress.step_in_epoch} steps"
+        where += f" and {counted(progress.step_in_epoch, 'step')}"
     done = "; the run was already finished" if progress.finished else ""
     details = {"epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch}
     callback.on_event(Event("resumed", f"continuing '{saved.path}' {where}{done}", details))
@@ -242,8 +264,7 @@ def _settle(
             directory.point("best", best)
         return
     if directory.checkpoints():
-        moved = directory.move_aside()
-        directory.create()
+        moved = directory.start_anew()
         message = f"'{directory.path}' held another run; it is now '{moved}'"
         callback.on_event(Event("previous_run_moved", message, {"path": str(moved)}))
     directory.clear()
@@ -253,8 +274,9 @@ def _settle(
 
 def _tell_interrupted(trainer: Trainer, interrupt: GracefulInterrupt, callback: Callback) -> None:
     message = (
-        f"stopped by {interrupt.signal_name} after {trainer.progress.epoch} epochs and "
-        f"{trainer.progress.step_in_epoch} steps; saved '{trainer.checkpoint}', continue with "
+        f"stopped by {interrupt.signal_name} after "
+        f"{counted(trainer.progress.epoch, 'epoch')} and "
+        f"{counted(trainer.progress.step_in_epoch, 'step')}; saved '{trainer.checkpoint}', continue with "
         f"--resume {trainer.checkpoint}"
     )
     callback.on_event(Event("interrupted", message, {"checkpoint": str(trainer.checkpoint)}))

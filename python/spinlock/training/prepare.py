@@ -22,6 +22,7 @@ from spinlock.training.planning import (
 )
 from spinlock.training.prepared import Prepared
 from spinlock.training.preprocessing import Preprocessing
+from spinlock.training.wording import counted
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
@@ -69,7 +70,13 @@ def prepare(
     )
     sizes = dict(zip(groups.names, groups.sizes, strict=True))
     listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    on_event(Event("categories", f"{len(sizes)} categories (features): {listed}", sizes))
+    on_event(
+        Event(
+            "categories",
+            f"{counted(len(sizes), 'category', 'categories')} (features): {listed}",
+            sizes,
+        )
+    )
     reused = reuses_ratios(config)
     plan = precompute_compression_ratios(config, cleaned, groups)
     if reused:
@@ -99,8 +106,9 @@ def load(config: TrainConfig, on_event: EventHandler) -> FeatureTable:
         config.dataset_path, config.families, config.max_samples, seed=config.random_seed
     )
     message = (
-        f"{config.dataset_path}: {table.num_rows:,} rows, {table.num_features:,} features in "
-        f"{len(table.family_names)} families"
+        f"{config.dataset_path}: {counted(table.num_rows, 'row')}, "
+        f"{counted(table.num_features, 'feature')} in "
+        f"{counted(len(table.family_names), 'family', 'families')}"
     )
     on_event(Event("loaded", message, {"rows": table.num_rows, "features": table.num_features}))
     return table
@@ -110,7 +118,7 @@ def split(config: TrainConfig, table: FeatureTable, on_event: EventHandler) -> t
     """Training and validation rows, by the published rule."""
     share = config.training.validation_split
     train, validation = split_rows(table.num_rows, share, config.random_seed)
-    message = f"{len(train):,} rows to train on, {len(validation):,} held out"
+    message = f"{counted(len(train), 'row')} to train on, {len(validation):,} held out"
     details = {"training": len(train), "validation": len(validation)}
     on_event(Event("split", message, details))
     return train, validation
