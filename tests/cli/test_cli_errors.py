@@ -79,7 +79,7 @@ def test_every_error_is_a_message_and_a_code(
         (["--seed", "-1"], "random_seed"),
         (["--verbose", "--quiet"], "contradict"),
         (["--dry-run", "--resume"], "without --resume"),
-        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--device", "abacus"], "device: expected cpu, cuda, cuda:N or auto, got 'abacus'"),
     ],
 )
 def test_wrong_keys_and_flags_are_configuration_errors(

@@ -276,7 +276,7 @@ def _tell_interrupted(trainer: Trainer, interrupt: GracefulInterrupt, callback: 
     message = (
         f"stopped by {interrupt.signal_name} after "
         f"{counted(trainer.progress.epoch, 'epoch')} and "
-        f"{counted(trainer.progress.step_in_epoch, 'step')}; saved '{trainer.checkpoint}', continue with "
-        f"--resume {trainer.checkpoint}"
+        f"{counted(trainer.progress.step_in_epoch, 'step')}; saved '{trainer.checkpoint}', "
+        f"continue with --resume {trainer.checkpoint}"
     )
     callback.on_event(Event("interrupted", message, {"checkpoint": str(trainer.checkpoint)}))
