@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spinlock.data import load_table as load_table
     from spinlock.layout import CodebookLayout as CodebookLayout
     from spinlock.modules import NestedResidualQuantizer as NestedResidualQuantizer
     from spinlock.modules import RaggedVectorQuantizer as RaggedVectorQuantizer
+    from spinlock.training.checkpoint import load_model as load_model
     from spinlock.vqvae import CategoricalVQVAEConfig as CategoricalVQVAEConfig
     from spinlock.vqvae import build_vqvae as build_vqvae
 
@@ -22,6 +24,8 @@ _HOMES = {
     "NestedResidualQuantizer": "spinlock.modules",
     "RaggedVectorQuantizer": "spinlock.modules",
     "build_vqvae": "spinlock.vqvae",
+    "load_model": "spinlock.training.checkpoint",
+    "load_table": "spinlock.data",
 }
 
 __all__ = sorted(["__version__", *_HOMES])
