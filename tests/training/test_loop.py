@@ -1,98 +1,14 @@
-"""The loop: batches, schedule, revival, stopping, and continuing from any step."""
+"""The loop: batches, schedule, revival, early stopping."""
 
-import copy
-from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from spinlock.config import TrainingConfig
-from spinlock.errors import DataError, InputError
-from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
-from spinlock.training.interrupts import GracefulInterrupt
-from spinlock.training.loop import Trainer
-from spinlock.training.seeding import Stream, generator, reproducible
-from spinlock.training.state import (
-    decode_json,
-    decode_tensors,
-    encode_json,
-    encode_tensors,
-    flatten_state,
-    restore_state,
-)
-from spinlock.vqvae import CategoricalVQVAEConfig, build_vqvae
-
-SIZES = (5, 3)
-
-
-class Record(Callback):
-    """Keeps what it hears, and asks for an interrupt after given steps."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.interrupt = GracefulInterrupt()
-        self.events: list[Event] = []
-        self.epochs: list[EpochRecord] = []
-        self.runs: list[RunInfo] = []
-        self.steps: list[tuple[int, int]] = []
-        self.stop_after = stop_after
-
-    def on_event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def on_train_begin(self, run: RunInfo) -> None:
-        self.runs.append(run)
-
-    def on_step_end(self, epoch: int, step: int) -> None:
-        self.steps.append((epoch, step))
-        if len(self.steps) == self.stop_after:
-            self.interrupt.requested = True
-
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        self.epochs.append(record)
-
-
-def rows(count: int, seed: int = 0) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    factors = torch.randn(count, 3, generator=source)
-    mixing = torch.randn(3, sum(SIZES), generator=torch.Generator().manual_seed(9))
-    return factors @ mixing + 0.2 * torch.randn(count, sum(SIZES), generator=source)
-
-
-def make_trainer(
-    callback: Callback | None = None,
-    *,
-    model: dict[str, Any] | None = None,
-    train: Tensor | None = None,
-    validation: Tensor | None = None,
-    **settings: Any,
-) -> Trainer:
-    """A trainer whose model is a function of its arguments; call it within ``reproducible``."""
-    config = CategoricalVQVAEConfig(
-        category_names=("a", "b"),
-        category_sizes=SIZES,
-        compression_ratios=[0.5, 1.0],
-        **{"group_embedding_dim": 6, "group_hidden_dim": 6, "decoder_hidden_dim": 6}
-        | (model or {}),
-    )
-    x = rows(70) if train is None else train
-    built = build_vqvae(config)
-    built.initialize_from(x, generator(0, Stream.INITIALISATION))
-    return Trainer(
-        built,
-        x,
-        rows(20, seed=1) if validation is None else validation,
-        TrainingConfig(**{"num_epochs": 4, "batch_size": 16} | settings),
-        seed=3,
-        callback=callback,
-    )
-
-
-def reproducibly(work: Callable[[], Any]) -> Any:
-    with reproducible(3, torch.device("cpu")):
-        return work()
+from spinlock.errors import InputError
+from spinlock.training.callbacks import EpochRecord, RunInfo
+from trainers import Record, make_trainer, reproducibly, rows
 
 
 def test_every_epoch_shuffles_anew_and_drops_the_partial_batch(
@@ -244,93 +160,6 @@ def test_gradients_are_clipped_where_asked(
     assert norms == ([] if clip is None else [0.5] * 4)
 
 
-def test_divergence_is_named_with_a_remedy() -> None:
-    trainer = make_trainer(learning_rate=1e30, num_epochs=20, scheduler="constant")
-    with pytest.raises(
-        DataError, match=r"training diverged.*epoch \d+, step \d of 4.*learning_rate"
-    ):
-        trainer.run()
-
-
-def test_a_loss_that_breaks_in_a_later_epoch_is_named() -> None:
-    trainer = make_trainer(num_epochs=4)
-    train = trainer.train
-
-    class Spoil(Callback):
-        def on_epoch_end(self, record: EpochRecord) -> None:
-            trainer.train = train * 1e30 if record.epoch == 2 else train
-
-    trainer.callback = Spoil()
-    with pytest.raises(DataError, match=r"loss term '\w+' became \w+ in epoch 3, step 1 of 4"):
-        trainer.run()
-
-
-def test_broken_weights_are_not_saved_when_a_signal_stops_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    record = Record(6)
-    trainer = make_trainer(record)
-    monkeypatch.setattr(trainer, "_save", lambda **_: pytest.fail("saved"))
-
-    class Spoil(Callback):
-        def on_step_end(self, epoch: int, step: int) -> None:
-            record.on_step_end(epoch, step)
-            if record.interrupt.requested:
-                with torch.no_grad():
-                    trainer.parameters[0].fill_(float("nan"))
-
-    trainer.callback = Spoil()
-    with pytest.raises(DataError, match=r"infinite or NaN in epoch 2\."):
-        trainer.run(record.interrupt)
-
-
-def test_a_signal_while_an_epoch_is_saved_stops_the_next_one_with_a_save(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    record = Record()
-    trainer = make_trainer(record, checkpoint_every_n_epochs=3)
-    saved: list[str] = []
-    monkeypatch.setattr(
-        trainer, "_save", lambda **_: saved.append(trainer.progress.checkpoint_name)
-    )
-    save_if_due = trainer._save_if_due
-
-    def signalled(*arguments: Any) -> None:
-        save_if_due(*arguments)
-        record.interrupt.requested = True
-
-    monkeypatch.setattr(trainer, "_save_if_due", signalled)
-    trainer.saver = object()  # type: ignore[assignment]
-    assert trainer.run(record.interrupt) is True
-    assert saved == ["epoch_0001_step_000001"]
-
-
-@pytest.mark.parametrize("validated", [1, 5])
-def test_a_last_step_that_breaks_the_weights_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, validated: int
-) -> None:
-    trainer = make_trainer(num_epochs=5, val_every_n_epochs=validated)
-    step = trainer._step
-
-    def breaking(batch: Tensor) -> None:
-        step(batch)
-        if trainer.progress.step_in_epoch == 3:
-            with torch.no_grad():
-                trainer.parameters[0].fill_(float("nan"))
-
-    monkeypatch.setattr(trainer, "_step", breaking)
-    with pytest.raises(
-        DataError, match=r"diverged: '.*' of the model became infinite or NaN in epoch 1"
-    ):
-        trainer.run()
-
-
-def test_an_infinite_error_is_noticed() -> None:
-    held_out = rows(20, seed=1) * 1e38
-    with pytest.raises(DataError, match="diverged: the validation error"):
-        make_trainer(validation=held_out).run()
-
-
 def test_learning_rate_moves_with_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(num_epochs=2, warmup_epochs=1)
     used: list[float] = []
@@ -354,60 +183,3 @@ FORMS: list[dict[str, Any]] = [
         "early_stopping_patience": 9,
     },
 ]
-
-
-@pytest.mark.parametrize("form", FORMS, ids=["residual", "learnable", "independent"])
-@pytest.mark.parametrize("stop_after", [1, 4, 6, 15])
-def test_continuing_from_any_step_ends_bit_for_bit_the_same(
-    form: dict[str, Any], stop_after: int
-) -> None:
-    def whole() -> Trainer:
-        trainer = make_trainer(**form)
-        assert trainer.run() is False
-        return trainer
-
-    def first_part() -> tuple[Any, ...]:
-        record = Record(stop_after)
-        trainer = make_trainer(record, **form)
-        assert trainer.run(record.interrupt) is True
-        assert len(record.steps) == stop_after
-        progress = trainer.progress
-        assert progress.epoch * 4 + progress.step_in_epoch == stop_after
-        tree, tensors = flatten_state(trainer.state())
-        written = encode_json(tree), encode_tensors(tensors)
-        return copy.deepcopy(trainer.model.state_dict()), written, progress.history
-
-    def second_part(weights: Any, written: Any, history: Any) -> Trainer:
-        torch.rand(3)  # another process draws other numbers before it continues
-        trainer = make_trainer(**form)
-        trainer.model.load_state_dict(weights)
-        state = restore_state(decode_json(written[0], ""), decode_tensors(written[1], ""))
-        trainer.load_state(state, history)
-        assert trainer.run() is False
-        return trainer
-
-    expected = reproducibly(whole)
-    parts = reproducibly(first_part)
-    actual = reproducibly(lambda: second_part(*parts))
-    state, other = expected.model.state_dict(), actual.model.state_dict()
-    assert state.keys() == other.keys()
-    assert all(torch.equal(state[name], other[name]) for name in state)
-    ours, theirs = (flatten_state(t.optimizer.state_dict())[1] for t in (expected, actual))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    for a, b in zip(expected.progress.history, actual.progress.history, strict=True):
-        assert a.to_dict() | {"seconds": 0} == b.to_dict() | {"seconds": 0}
-
-
-def test_an_interrupt_on_the_last_step_finishes_the_run() -> None:
-    record = Record(16)
-    trainer = make_trainer(record)
-    assert trainer.run(record.interrupt) is False
-    assert trainer.progress.finished
-
-
-def test_a_continued_run_keeps_its_threads() -> None:
-    state = make_trainer(num_threads=3).state()
-    trainer = make_trainer()
-    assert trainer.threads == 1
-    trainer.load_state(state, [])
-    assert trainer.threads == 3
