@@ -14,6 +14,7 @@ import torch
 from spinlock.config import TrainConfig
 from spinlock.errors import CheckpointError, ConfigError, DataError
 from spinlock.training.callbacks import Callback, Event
+from spinlock.training.checkpoint import find_checkpoint
 from spinlock.training.folder import RunDirectory
 from spinlock.training.pipeline import TrainResult, train
 
@@ -266,3 +267,10 @@ def test_nothing_to_resume_is_named(make_config: MakeConfig, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         train(make_config(), resume="latest")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_lost_pointer_is_answered_with_the_newest_folder(tmp_path: Path) -> None:
+    for name in ("epoch_0001", "epoch_0010"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=r"no file 'latest' .* such as '.*epoch_0010'"):
+        find_checkpoint(tmp_path)

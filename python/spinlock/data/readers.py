@@ -123,7 +123,8 @@ def _open(dataset_path: str) -> AbstractContextManager[Contents]:
     if path.suffix.lower() not in FORMATS:
         raise DataError(
             f"dataset_path {dataset_path!r} has extension {path.suffix!r}; known: "
-            f"{', '.join(FORMATS)}, and the built-in sets, '{PREFIX}<name>'."
+            f"{', '.join(FORMATS)}, and the built-in sets, '{PREFIX}<name>'. A table of another "
+            "format becomes one by numpy.savez(path, features=..., feature_names=...)."
         )
     try:
         path = path.expanduser()

@@ -153,6 +153,11 @@ def find_checkpoint(path: Path) -> Path:
         directory, pointer = RunDirectory(path), "latest"
     target = directory.pointer(pointer)
     if target is None:
+        if whole := directory.checkpoints():
+            raise CheckpointError(
+                f"'{directory.path}' has no file '{pointer}' that names a checkpoint: name one of "
+                f"its folders, such as '{directory.path / whole[-1]}'"
+            )
         raise CheckpointError(
             f"'{directory.path}' holds no checkpoint: expected a folder such as "
             f"<checkpoint_dir>/epoch_0100, or a checkpoint_dir with a file '{pointer}' that names "
