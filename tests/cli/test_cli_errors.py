@@ -136,7 +136,10 @@ def test_a_full_disk(
         monkeypatch.setattr(sys, "stdout", full)
         ended = run_command(*arguments)
         monkeypatch.undo()
-    assert (ended.code, ended.err) == (1, "error: No space left on device\n")
+    assert (ended.code, ended.err) == (
+        1,
+        "error: cannot write to standard output: No space left on device\n",
+    )
 
 
 def test_a_reader_that_leaves() -> None:

@@ -49,6 +49,7 @@ def print_analysis(
 
     Raises:
         SpinlockError: whatever a run with this configuration would raise before it.
+        OutputLost: standard output cannot be written to.
     """
     from spinlock.cli.plan import prepared_json, prepared_lines, print_plan
     from spinlock.cli.terminal import Terminal
@@ -59,7 +60,8 @@ def print_analysis(
     if as_json:
         document = json.dumps(prepared_json(prepared), indent=2, allow_nan=False)
         terminal.result(document)
-        return
-    terminal.result("\n".join(prepared_lines(prepared)))
-    print_plan(prepared.plan, terminal)
-    terminal.remark("nothing was trained and nothing was written")
+    else:
+        terminal.result("\n".join(prepared_lines(prepared)))
+        print_plan(prepared.plan, terminal)
+        terminal.remark("nothing was trained and nothing was written")
+    terminal.finish()

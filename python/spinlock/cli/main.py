@@ -11,7 +11,8 @@ import typer
 from spinlock import __version__
 from spinlock.cli.analyze import analyze
 from spinlock.cli.options import give_resume_a_value
-from spinlock.cli.session import FAILED, Session, os_error_text, say
+from spinlock.cli.session import FAILED, Session, say
+from spinlock.cli.streams import OutputLost
 from spinlock.cli.terminal import prepare_streams
 from spinlock.cli.train_vqvae import train_vqvae
 
@@ -58,6 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except OSError as error:  # outside of any command: help or version on a full disk
-        say(f"error: {os_error_text(error)}")
+        say(f"error: {OutputLost(error)}")
         return FAILED
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from spinlock.cli.streams import Outlet, OutputLost
 from spinlock.errors import ConfigError, SpinlockError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -44,8 +45,8 @@ class Session:
             self._fail(str(error), FAILED)
         except KeyboardInterrupt:
             self.stop_interrupted()
-        except BrokenPipeError:
-            raise  # the reader of a pipe has gone: typer ends without a word
+        except OutputLost as error:
+            self._stop_unheard(error)
         except OSError as error:
             self._fail(os_error_text(error), FAILED)
         except MemoryError:
@@ -70,16 +71,23 @@ class Session:
         say(f"interrupted; {saved}{how}")
         raise typer.Exit(INTERRUPTED)
 
+    def _stop_unheard(self, error: OutputLost) -> None:
+        saved = "" if self.saved is None else f"; '{self.saved}' is saved"
+        # A reader that has seen enough, such as head, is no error worth a word.
+        if saved or not isinstance(error.cause, BrokenPipeError):
+            self._fail(f"{error}{saved}", FAILED)
+        raise typer.Exit(FAILED)
+
     def _fail(self, message: str, code: int) -> None:
         if self.show_traceback:
-            traceback.print_exc()
+            say(traceback.format_exc().rstrip())
         say(f"error: {message}")
         raise typer.Exit(code)
 
 
 def say(message: str) -> None:
-    """Writes a line to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """Writes a line to stderr, if anybody reads it."""
+    print(message, file=Outlet(sys.stderr), flush=True)
 
 
 def os_error_text(error: OSError) -> str:

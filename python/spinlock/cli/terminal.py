@@ -6,9 +6,11 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
+
+from spinlock.cli.streams import Outlet, OutputLost
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +30,9 @@ _LISTED_COLUMNS = 10
 @dataclass(frozen=True)
 class Terminal:
     """The two streams of a command and how much to say.
+
+    A stream that cannot be written to is given up: the command goes on, and :meth:`finish` tells
+    whether its result got out.
 
     Attributes:
         out: stdout, for results.
@@ -51,6 +56,16 @@ class Terminal:
         else:
             self.out.print(content)
         self.out.file.flush()
+
+    def finish(self) -> None:
+        """Call when the whole result was printed and everything is saved.
+
+        Raises:
+            OutputLost: a part of the result could not be written.
+        """
+        lost = self.out.file.lost if isinstance(self.out.file, Outlet) else None
+        if lost is not None:
+            raise OutputLost(lost) from lost
 
     def remark(self, text: str) -> None:
         """Says something beside the result, unless quiet."""
@@ -87,4 +102,5 @@ def prepare_streams() -> None:
 
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() else _PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+    file = cast(TextIO, Outlet(stream))
+    return Console(file=file, width=width, highlight=False, emoji=False, markup=False)

@@ -117,6 +117,7 @@ def _train(
         )
     if not result.interrupted:
         print_result(result, terminal)
+        terminal.finish()
     return result.interrupted
 
 
