@@ -79,6 +79,16 @@ def test_every_error_is_a_message_and_a_code(
         (["--seed", "-1"], "random_seed"),
         (["--verbose", "--quiet"], "contradict"),
         (["--dry-run", "--resume"], "without --resume"),
+        (["--resume="], "--resume: expected a folder, got text without a character"),
+        (["--resume", ""], "--resume: expected a folder, got text without a character"),
+        (
+            ["--resume", "~no-such-user/x"],
+            "--resume: '~no-such-user/x' names a home directory that is not",
+        ),
+        (
+            ["--output=~no-such-user/x"],
+            "training.checkpoint_dir: '~no-such-user/x' names a home directory",
+        ),
         (["--device", "abacus"], "device: expected cpu, cuda, cuda:N or auto, got 'abacus'"),
     ],
 )

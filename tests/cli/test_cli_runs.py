@@ -138,6 +138,30 @@ def test_resume_with_and_without_a_folder(
     assert fake_train.calls[0][1]["resume"] == expected
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--output", "~/run", "--resume", "~/old"],
+        ["--output=~/run", "--resume=~/old"],
+        ["--set", "training.checkpoint_dir=~/run", "--resume=~/old"],
+    ],
+)
+def test_a_tilde_in_a_flag_is_the_home_directory(
+    flags: list[str],
+    run_command: RunCommand,
+    config_file: Path,
+    fake_train: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(config_file.parent))
+    fake_train.then = lambda *_, **__: SimpleNamespace(interrupted=False, checkpoint=Path("x"))
+    ended = run_command("train-vqvae", "--config", "~/x.yaml", "-q", *flags)
+    assert ended.code == 0, ended.err
+    ((config, arguments),) = fake_train.calls
+    assert config.training.checkpoint_dir == f"{config_file.parent}/run"
+    assert arguments["resume"] == f"{config_file.parent}/old"
+
+
 def test_a_resumed_run_ends_as_one_never_stopped(
     run_command: RunCommand, config_file: Path
 ) -> None:

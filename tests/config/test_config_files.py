@@ -1,5 +1,6 @@
 """The examples under configs/ load, say what they promise, and run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from spinlock.config import dump_config, load_config, parse_config
 from spinlock.config.keys import sections
+from spinlock.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "configs"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -96,3 +98,22 @@ def test_each_trains_for_an_epoch(path: Path, tmp_path: Path) -> None:
     assert saved.model.compression_ratios == config.model.compression_ratios
     for section in set(sections()) - {"model"}:
         assert getattr(saved, section) == getattr(config, section)
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.yaml").write_text("dataset_path: x\ntraining: {checkpoint_dir: ~/run}")
+    assert load_config("~/x.yaml").training.checkpoint_dir == f"{tmp_path}/run"
+    overrides = {"training.checkpoint_dir": "~/other/~"}
+    assert load_config("~/x.yaml", overrides).training.checkpoint_dir == f"{tmp_path}/other/~"
+
+
+def test_only_what_flags_may_have_caused_mentions_them(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    overrides = {"training.num_epochs": 3}
+    file.write_text("dataset_path: [")
+    with pytest.raises(ConfigError, match=rf"^'{re.escape(str(file))}', line 1: "):
+        load_config(file, overrides)
+    file.write_text("max_samples: 0")
+    with pytest.raises(ConfigError, match=r"^2 problems in .* with the keys given beside it:"):
+        load_config(file, overrides)

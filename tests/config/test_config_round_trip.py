@@ -105,7 +105,7 @@ def configs(draw: st.DrawFn) -> TrainConfig:
         "training": {
             "learning_rate": draw(POSITIVE),
             "gradient_clip": draw(st.none() | POSITIVE),
-            "checkpoint_dir": draw(TEXT),
+            "checkpoint_dir": draw(TEXT.filter(lambda text: text[0] != "~")),
             "isolated_families": draw(st.lists(TEXT, unique=True, max_size=3)),
         },
         "random_seed": draw(st.integers(0, 2**31)),

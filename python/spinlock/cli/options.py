@@ -86,6 +86,22 @@ def give_resume_a_value(arguments: Sequence[str]) -> list[str]:
     return given
 
 
+def resume_folder(value: str) -> str:
+    """What ``--resume`` names, with ``~`` expanded.
+
+    Raises:
+        ConfigError: an empty name.
+    """
+    from spinlock.config.paths import expand_user
+
+    if not value:
+        raise ConfigError(
+            "--resume: expected a folder, got text without a character; give --resume alone for "
+            "the latest checkpoint of training.checkpoint_dir"
+        )
+    return expand_user(value, "--resume")
+
+
 def load(
     path: Path,
     flags: Mapping[str, Any],

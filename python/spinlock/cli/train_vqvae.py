@@ -75,6 +75,7 @@ def train_vqvae(
     }
     interrupted = False
     with session.reporting():
+        resume = None if resume is None else opt.resume_folder(resume)
         loaded = opt.load(config, flags, assignments, recompute_ratios=recompute_ratios)
         verbosity = opt.verbosity(loaded, verbose=verbose, quiet=quiet)
         if dry_run and resume is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spinlock.config.overrides import Overrides, apply_overrides, pairs_of
+from spinlock.config.paths import expand_user
 from spinlock.config.problems import validate
 from spinlock.config.reading import MAX_BYTES, read_yaml
 from spinlock.config.root import TrainConfig
@@ -18,8 +19,8 @@ from spinlock.errors import ConfigError
 def load_config(path: str | os.PathLike[str], overrides: Overrides = ()) -> TrainConfig:
     """Reads a YAML file.
 
-    A relative ``dataset_path`` or ``checkpoint_dir`` in it is relative to the working directory,
-    not to the file.
+    A leading ``~`` is the home directory.  A relative ``dataset_path`` or ``checkpoint_dir`` in it
+    is relative to the working directory, not to the file.
 
     Args:
         path: the file.
@@ -29,9 +30,11 @@ def load_config(path: str | os.PathLike[str], overrides: Overrides = ()) -> Trai
     Raises:
         ConfigError: a file that cannot be read, or everything that is wrong in it.
     """
+    file = Path(expand_user(os.fspath(path), "the configuration file"))
     pairs = pairs_of(overrides)
-    source = f"'{os.fspath(path)}'" + (" with the keys given beside it" if pairs else "")
-    return parse_config(_read(Path(path)), source, pairs)
+    source = f"'{file}'"
+    tree = _sections(_read(file), source)
+    return make_config(tree, source + (" with the keys given beside it" if pairs else ""), pairs)
 
 
 def parse_config(
@@ -45,6 +48,10 @@ def parse_config(
     >>> parse_config("dataset_path: builtin:digits", overrides={"training.num_epochs": 3}).training
     TrainingConfig(num_epochs=3, batch_size=512, ...)
     """
+    return make_config(_sections(text, source), source, overrides)
+
+
+def _sections(text: str | bytes, source: str) -> dict[str, Any]:
     tree = read_yaml(text, source)
     if tree is None:
         raise ConfigError(f"{source}: is empty; at least dataset_path is needed")
@@ -53,7 +60,7 @@ def parse_config(
             f"{source}: expected keys and values such as 'dataset_path: builtin:digits', got "
             f"{shown(tree)}"
         )
-    return make_config(tree, source, overrides)
+    return tree
 
 
 def make_config(

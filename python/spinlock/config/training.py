@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spinlock.config.base import (
     Count,
@@ -16,6 +16,7 @@ from spinlock.config.base import (
     Text,
     raise_conflicts,
 )
+from spinlock.config.paths import expand_user
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -47,6 +48,11 @@ class TrainingConfig(Section):
     max_clusters: Count = 25
     min_features_per_category: Count = 3
     isolated_families: list[Text] = Field(default=[])
+
+    @field_validator("checkpoint_dir")
+    @classmethod
+    def _at_home(cls, value: str) -> str:
+        return expand_user(value, "training.checkpoint_dir")
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
