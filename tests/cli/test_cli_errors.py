@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import torch
 
 from spinlock.errors import CheckpointError, ConfigError, DataError, InputError, LayoutError
 
@@ -38,6 +39,7 @@ RunCommand = Callable[..., Any]
         (OSError("odd"), 1, "error: odd\n"),
         (OSError(), 1, "error: OSError\n"),
         (MemoryError(), 1, "error: out of memory: use fewer rows"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 1, "error: out of memory: use"),
         (RuntimeError("boom"), 1, "error: RuntimeError: boom\nThis was not foreseen."),
         (KeyboardInterrupt(), 130, "interrupted; nothing was saved\n"),
     ],
@@ -100,6 +102,19 @@ def test_wrong_keys_and_flags_are_configuration_errors(
     assert ended.err.startswith("error: ")
     assert says in ended.err
     assert ended.out == ""
+
+
+@pytest.mark.parametrize("width", [10**14, 10**18])
+def test_a_model_that_no_memory_holds(
+    width: int, run_command: RunCommand, config_file: Path
+) -> None:
+    assignment = f"model.group_hidden_dim={width}"
+    ended = run_command("train-vqvae", "--config", config_file, "-q", "--set", assignment)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("error: out of memory: use fewer rows")
+    assert "model.group_hidden_dim" in ended.err
+    assert "num_tokens" in ended.err
+    assert "not foreseen" not in ended.err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,20 @@ from spinlock.errors import ConfigError, SpinlockError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
+_OUT_OF_MEMORY = (
+    "out of memory: use fewer rows (max_samples), fewer columns (families), a narrower model "
+    "(model.group_hidden_dim, group_embedding_dim, decoder_hidden_dim), fewer codes (num_tokens in "
+    "model.levels), smaller batches (training.batch_size) or another machine"
+)
+# How torch says it, in a RuntimeError; the last one where a size has more than 64 bits.
+_ALLOCATION = (
+    "DefaultCPUAllocator",
+    "enforce fail at alloc_cpu",
+    "out of memory",
+    "std::bad_alloc",
+    "Storage size calculation overflowed",
+)
+
 
 @dataclass
 class Session:
@@ -49,10 +63,9 @@ class Session:
             self._stop_unheard(error)
         except OSError as error:
             self._fail(os_error_text(error), FAILED)
-        except MemoryError:
-            remedy = "use fewer rows (max_samples), fewer columns (families) or another machine"
-            self._fail(f"out of memory: {remedy}", FAILED)
         except Exception as error:
+            if is_out_of_memory(error):
+                self._fail(_OUT_OF_MEMORY, FAILED)
             kind = type(error).__name__
             self._fail(
                 f"{kind}: {error}\nThis was not foreseen. Run again with --traceback to see where "
@@ -88,6 +101,18 @@ class Session:
 def say(message: str) -> None:
     """Writes a line to stderr, if anybody reads it."""
     print(message, file=Outlet(sys.stderr), flush=True)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was missing: Python's and numpy's error, or one of torch's.
+
+    >>> is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0."))
+    True
+    """
+    if isinstance(error, MemoryError):
+        return True
+    # Not torch.OutOfMemoryError, a RuntimeError too: torch may not even be imported.
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in _ALLOCATION)
 
 
 def os_error_text(error: OSError) -> str:
