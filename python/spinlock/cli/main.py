@@ -50,15 +50,22 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit code.
 
+    Args:
+        arguments: without the program's name; None takes the process's own, which then ends with
+            this call: Ctrl-C is ignored from its last words on.
+
     0: done; 1: data, checkpoint or machine; 2: configuration or usage; 130: interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
+    session = Session(tuple(given), owns_process=arguments is None)
     try:
-        app(args=give_resume_a_value(given), prog_name="spinlock", obj=Session(tuple(given)))
+        app(args=give_resume_a_value(given), prog_name="spinlock", obj=session)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except OSError as error:  # outside of any command: help or version on a full disk
         say(f"error: {OutputLost(error)}")
         return FAILED
+    finally:
+        session.ignore_interrupts()
     return 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ class Session:
 
     Attributes:
         arguments: as they were given.
+        owns_process: the process ends with the command.
         show_traceback: print where in the code an error arose.
         saved: the checkpoint written last; None where none was.
         resume_command: how to go on after an interruption; None where there is nothing to go on
@@ -44,6 +47,7 @@ class Session:
     """
 
     arguments: tuple[str, ...] = ()
+    owns_process: bool = False
     show_traceback: bool = False
     saved: Path | None = None
     resume_command: str | None = None
@@ -81,8 +85,14 @@ class Session:
         """
         saved = "nothing was saved" if self.saved is None else f"'{self.saved}' is saved"
         how = "" if self.resume_command is None else f"; to go on:\n  {self.resume_command}"
+        self.ignore_interrupts()
         say(f"interrupted; {saved}{how}")
         raise typer.Exit(INTERRUPTED)
+
+    def ignore_interrupts(self) -> None:
+        """From here on Ctrl-C could only break into Python's own exit, with a traceback."""
+        if self.owns_process and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _stop_unheard(self, error: OutputLost) -> None:
         saved = "" if self.saved is None else f"; '{self.saved}' is saved"
@@ -94,6 +104,7 @@ class Session:
     def _fail(self, message: str, code: int) -> None:
         if self.show_traceback:
             say(traceback.format_exc().rstrip())
+        self.ignore_interrupts()
         say(f"error: {message}")
         raise typer.Exit(code)
 
