@@ -1,6 +1,8 @@
 """What a run says while it works, without a run."""
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +47,11 @@ def record(epoch: int, metrics: EvaluationMetrics | None = METRICS) -> EpochReco
     )
 
 
-def terminal(verbosity: str = "normal", *, live: bool = False) -> tuple[Terminal, io.StringIO]:
+def terminal(
+    verbosity: str = "normal", *, live: bool = False, width: int = 120
+) -> tuple[Terminal, io.StringIO]:
     stream = io.StringIO()
-    console = Console(file=stream, force_terminal=live, width=120, color_system=None)
+    console = Console(file=stream, force_terminal=live, width=width, color_system=None)
     return Terminal(Console(file=io.StringIO()), console, verbosity), stream
 
 
@@ -138,6 +142,34 @@ def test_a_terminal_gets_a_bar_that_ends_with_the_run() -> None:
     assert "epoch 2/2" in shown
     assert "worst colour 0.5000" in shown
     assert shown.endswith("\x1b[?25h"), "the cursor is back"
+
+
+@pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160])
+def test_a_narrow_terminal_cuts_the_figures_and_not_the_time(width: int) -> None:
+    place, stream = terminal(live=True, width=width)
+    name = "a category named at length [/x]"
+    metrics = replace(METRICS, category_mse={"shape": 0.25, name: 0.5})
+    with progress(place, Clock()) as callback:
+        callback.on_train_begin(run_info(num_epochs=1000))
+        callback.on_epoch_end(record(1000, metrics))
+    shown = re.sub(r"\x1b\[\??[0-9]*[A-Za-z]", "", stream.getvalue()).strip()
+    line = re.split("[\r\n]", shown)[-1].rstrip()
+    assert len(line) <= width
+    assert ("━" in line) == (width >= 100)
+    start, figures = line.split(" 0:00:00 ")
+    assert start.startswith("epoch 1000/1000")
+    whole = status(record(1000, metrics))
+    assert figures == whole if width == 160 else whole.startswith(figures.removesuffix("…"))
+    assert len(figures) > width // 2 - 6
+
+
+def test_figures_of_usual_names_fit_eighty_columns() -> None:
+    place, stream = terminal(live=True, width=80)
+    metrics = replace(METRICS, category_mse={"cluster_1": 0.25, "cluster_12": 0.5})
+    with progress(place, Clock()) as callback:
+        callback.on_train_begin(run_info(num_epochs=1000))
+        callback.on_epoch_end(record(1000, metrics))
+    assert "loss 0.7500  worst cluster_12 0.5000  utilization 0.88" in stream.getvalue()
 
 
 def test_quiet_says_warnings_only() -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from spinlock.cli.plan import print_plan
 from spinlock.cli.terminal import Terminal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from spinlock.training.prepared import Prepared
 
 _REFRESH_SECONDS = 0.1
+# In a narrower terminal the figures take the bar's place.
+_BAR_NEEDS = 100
 
 
 class TrainingProgress(Callback):
@@ -99,13 +102,20 @@ class _Bar:
         self._run = run
         self._clock = clock
         self._moved = clock()
+        bar = [BarColumn(bar_width=24)] if terminal.err.width >= _BAR_NEEDS else []
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("epoch {task.fields[epoch]}", table_column=Column(no_wrap=True)),
+            *bar,
             TimeRemainingColumn(),
+            # All the rest of the line, and no more than that.
+            TextColumn(
+                "{task.fields[status]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             console=terminal.err,
             redirect_stdout=False,
+            expand=True,
         )
         self._task = self._bar.add_task(
             "",
