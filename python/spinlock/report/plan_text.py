@@ -78,7 +78,7 @@ def plan_table(plan: CompressionPlan) -> Table:
         table.add_row(
             Text(category.name),
             str(category.num_features),
-            _spaced(f"{ratio:g}" for ratio in category.ratios),
+            _spaced(str(ratio) for ratio in category.ratios),
             _spaced(_dim_text(level.latent_dim, level.padded_dim) for level in category.levels),
             _spaced(str(level.num_tokens) for level in category.levels),
             f"{category.bits:.2f}",
