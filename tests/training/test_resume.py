@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from spinlock.config import TrainConfig
+from spinlock.config import TrainConfig, make_config
 from spinlock.errors import CheckpointError, ConfigError, DataError
+from spinlock.training import pipeline
 from spinlock.training.callbacks import Callback, Event
 from spinlock.training.checkpoint import find_checkpoint
 from spinlock.training.folder import RunDirectory
 from spinlock.training.pipeline import TrainResult, train
+from spinlock.training.run_lock import RunLock
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -274,3 +276,25 @@ def test_a_lost_pointer_is_answered_with_the_newest_folder(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
     with pytest.raises(CheckpointError, match=r"no file 'latest' .* such as '.*epoch_0010'"):
         find_checkpoint(tmp_path)
+
+
+def test_a_resumed_run_holds_its_directory_before_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run that ends in between would lose the checkpoint that it wrote last."""
+    (tmp_path / "run").mkdir()
+
+    def read(*_: object) -> None:
+        with pytest.raises(CheckpointError, match="another run"):
+            RunLock().acquire(tmp_path / "run")
+        raise CheckpointError("looked")
+
+    monkeypatch.setattr(pipeline, "_read", read)
+    config = make_config(
+        {
+            "dataset_path": "builtin:digits",
+            "training": {"checkpoint_dir": str(tmp_path / "run")},
+        }
+    )
+    with pytest.raises(CheckpointError, match="looked"):
+        train(config, resume="latest")

@@ -22,7 +22,13 @@ _PIPE_WIDTH = 200
 
 # What a quiet run says as well: the run does something else than its configuration suggests.
 WARNINGS = frozenset(
-    {"batch_size_capped", "previous_run_moved", "ratios_reused", "validation_on_training"}
+    {
+        "batch_size_capped",
+        "no_lock",
+        "previous_run_moved",
+        "ratios_reused",
+        "validation_on_training",
+    }
 )
 _LISTED_COLUMNS = 10
 

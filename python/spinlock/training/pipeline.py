@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,36 +109,41 @@ def train(
         DataError: data that cannot be used, or a loss that became infinite or NaN.
         CheckpointError: a checkpoint that cannot be read or written.
     """
-    started = time.perf_counter()
     if resume is not None and recompute_ratios:
         raise ConfigError(
             "--recompute-ratios would change the model that --resume continues: start a new run "
             "without --resume, or resume without --recompute-ratios"
         )
     callback = CallbackList(callbacks)
-    device = find_device(config.device)
     directory = RunDirectory(Path(config.training.checkpoint_dir))
-    saved = None if resume is None else _read(resume, config, directory)
-    if dry_run:
-        return _run(config, directory, saved, device, callback, True, recompute_ratios, started)
-    with directory.held():
+    # Held before a checkpoint is looked for: another run must not write a later one meanwhile.
+    with nullcontext() if dry_run else directory.held():
         if not directory.lock.supported:
             message = f"'{directory.path}' cannot be locked: let only one run at a time write to it"
             callback.on_event(Event("no_lock", message))
-        return _run(config, directory, saved, device, callback, False, recompute_ratios, started)
+        return _run(
+            config,
+            directory,
+            callback,
+            resume=resume,
+            dry_run=dry_run,
+            recompute_ratios=recompute_ratios,
+        )
 
 
 def _run(
     config: TrainConfig,
     directory: RunDirectory,
-    saved: SavedRun | None,
-    device: torch.device,
     callback: Callback,
+    *,
+    resume: str | Path | None,
     dry_run: bool,
     recompute_ratios: bool,
-    started: float,
 ) -> TrainResult:
     """:func:`train` once the directory is held."""
+    started = time.perf_counter()
+    device = find_device(config.device)
+    saved = None if resume is None else _read(resume, config, directory)
     if saved is None:
         prepared = prepare(config, on_event=callback.on_event, recompute_ratios=recompute_ratios)
     else:
