@@ -11,10 +11,11 @@ SOURCE = Path(__file__).parents[1] / "python" / "spinlock"
 
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"training", "report", "data", "analysis", "config"},
-    "estimator": {"training", "report", "data", "analysis", "config"},
+    "cli": {"tokens", "training", "report", "data", "analysis", "config"},
+    "estimator": {"tokens", "training", "report", "data", "analysis", "config"},
+    "tokens": {"training", "vqvae", "data", "analysis", "config"},
     "training": {"vqvae", "modules", "data", "analysis", "config"},
-    "report": {"vqvae", "data", "analysis"},
+    "report": {"tokens", "training", "vqvae", "data", "analysis"},
     "vqvae": {"modules", "ops", "layout", "analysis"},
     "compat": {"modules"},
     "integrations": {"modules"},
