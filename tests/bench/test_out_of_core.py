@@ -1,0 +1,52 @@
+"""The run behind the memory figures goes through on a small table; the page says its figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.out_of_core import FAMILIES, main, markdown, rendered, write_table
+from bench.quality_grid import RESULTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_has_the_rows_and_columns_that_it_says(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_table(tmp_path / "t.parquet", 70_000)
+    table = parquet.read_table(tmp_path / "t.parquet")
+    assert (table.num_rows, table.num_columns) == (70_000, sum(FAMILIES.values()))
+    values = table.column("shape::f0").to_numpy()
+    assert np.isfinite(values).all()
+    assert np.abs(values).max() > 8 * values.std()
+    assert np.isnan(table.column("shape::f3").to_numpy()).any()
+
+
+def test_every_command_goes_through_and_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "record.json"
+    arguments = ["--gigabytes", "0.002", "--sample", "1000", "--epochs", "1"]
+    assert main([*arguments, "--folder", str(tmp_path), "--output", str(record)]) == 0
+    steps = json.loads(record.read_text())["steps"]
+    assert [step["command"] for step in steps] == ["analyze", "train-vqvae", "encode", "decode"]
+    assert all(step["peak_bytes"] > 50e6 for step in steps)
+    assert "| `spinlock encode` |" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--gigabytes", "1e9", "--folder", str(tmp_path)]) == 1
+    assert "too little" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_holds_the_recorded_figures() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    record = json.loads((RESULTS / "out-of-core.json").read_text(encoding="utf-8"))
+    assert markdown(record) in page
+    assert rendered(page) == page
+    assert max(step["peak_bytes"] for step in record["steps"]) < 2e9 < record["bytes"]
