@@ -10,6 +10,7 @@ import typer
 
 from spinlock import __version__
 from spinlock.cli.analyze import analyze
+from spinlock.cli.diagnose import diagnose
 from spinlock.cli.options import give_resume_a_value
 from spinlock.cli.session import FAILED, Session, say
 from spinlock.cli.streams import OutputLost
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("train-vqvae")(train_vqvae)
 app.command("analyze")(analyze)
+app.command("diagnose")(diagnose)
 
 
 def _print_version(wanted: bool) -> None:

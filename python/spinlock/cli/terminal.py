@@ -24,6 +24,8 @@ _PIPE_WIDTH = 200
 WARNINGS = frozenset(
     {
         "batch_size_capped",
+        "data_changed",
+        "known_rows",
         "no_lock",
         "previous_run_moved",
         "ratios_reused",

@@ -54,8 +54,8 @@ def digits_table() -> FeatureTable:
     )
 
 
-def pixel_grid(names: Sequence[str]) -> NDArray[np.int64] | None:
-    """Where the image is: indices of the columns ``pixels::r<row>c<column>``, [height, width].
+def pixel_grid(names: Sequence[str], family: str = "pixels") -> NDArray[np.int64] | None:
+    """Where the image is: indices of the columns ``<family>::r<row>c<column>``, [height, width].
 
     None where such columns do not form a full rectangle.
 
@@ -63,8 +63,9 @@ def pixel_grid(names: Sequence[str]) -> NDArray[np.int64] | None:
     array([[1, 2]])
     """
     found: dict[tuple[int, int], int] = {}
+    pixel = re.compile(re.escape(family) + "::r([0-9]{1,4})c([0-9]{1,4})")
     for index, name in enumerate(names):
-        match = re.fullmatch(r"pixels::r([0-9]{1,4})c([0-9]{1,4})", name)
+        match = pixel.fullmatch(name)
         if match:
             found[int(match[1]), int(match[2])] = index
     if not found:

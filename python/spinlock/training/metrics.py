@@ -180,8 +180,8 @@ def evaluate(
     return EvaluationMetrics(
         category_mse={n: float(e.mean()) for n, e in zip(names, per_category, strict=True)},
         feature_mse=float(per_feature.mean()),
-        utilization_per_quantizer=tuple(float((c > 0).mean()) for c in by_quantizer),
-        perplexity=tuple(_perplexity(c) for c in by_quantizer),
+        utilization_per_quantizer=tuple(utilization(c) for c in by_quantizer),
+        perplexity=tuple(perplexity(c) for c in by_quantizer),
         bits=math.fsum(map(math.log2, sizes)),
         rows=len(x),
         dead_codes=dead_codes,
@@ -189,8 +189,13 @@ def evaluate(
     )
 
 
-def _perplexity(counts: NDArray[np.int64]) -> float:
-    """exp(entropy) of the usage of one quantizer's codes, ``[K]``."""
+def utilization(counts: NDArray[np.int64]) -> float:
+    """Share of one quantizer's codes that were used, from its usage counts ``[K]``."""
+    return float((counts > 0).mean())
+
+
+def perplexity(counts: NDArray[np.int64]) -> float:
+    """exp(entropy) of the usage of one quantizer's codes, from its counts ``[K]``, not all 0."""
     share = counts[counts > 0] / counts.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
 

@@ -1,0 +1,185 @@
+"""``spinlock diagnose``: what a trained model loses, where, and how its codes are used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spinlock.cli import options as opt
+from spinlock.cli.session import Session
+from spinlock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spinlock.cli.terminal import Terminal
+    from spinlock.tokens.diagnosis import Diagnosis
+    from spinlock.tokens.diagnosis_rows import RowSource
+    from spinlock.training.checkpoint import SavedModel
+
+_VALIDATION = "validation"
+
+
+def diagnose(
+    context: typer.Context,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CKPT", help="A checkpoint folder or checkpoint directory.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            show_default=False,
+            help="Data set to measure on; the one that the model was trained on if left out.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWS",
+            help="Without DATA: validation (as held out in training; the default), training or "
+            "all.",
+        ),
+    ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(metavar="N", help="Measure a uniform sample of N rows.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report with figures, one page.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every figure as SVG and PNG.")
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Let --html and --figures replace files of any kind."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1 or auto.")] = "cpu",
+    quiet: opt.QuietOption = False,
+    traceback: opt.TracebackOption = False,  # noqa: ARG001
+) -> None:
+    """Measure a trained model: error per category, codebook usage, token collisions.
+
+    An earlier report or figure is replaced; other files only with --overwrite.
+    """
+    session = context.find_object(Session) or Session()
+    with session.reporting():
+        if data is not None and split is not None:
+            raise ConfigError(
+                "--split is about the data set of the training run, of which DATA is another: "
+                "leave one of them out"
+            )
+        html, figures = _path(html, "--html"), _path(figures, "--figures")
+        _check_outputs(html, figures, overwrite=overwrite)
+        _run(
+            checkpoint, data, split or _VALIDATION, max_rows, html, figures, device,
+            overwrite=overwrite, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+
+
+def _path(given: Path | None, flag: str) -> Path | None:
+    from spinlock.config.paths import expand_user
+
+    return None if given is None else Path(expand_user(str(given), flag))
+
+
+def _check_outputs(html: Path | None, figures: Path | None, *, overwrite: bool) -> None:
+    """What can be known before the work: libraries, and what the outputs would replace."""
+    if html is None and figures is None:
+        return
+    from spinlock.report.files import check_replaceable
+    from spinlock.report.html import require_report_libraries
+
+    require_report_libraries()
+    if html is not None:
+        check_replaceable(html, overwrite=overwrite)
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise ConfigError(f"--figures: '{figures}' is no folder; name another one")
+
+
+def _run(
+    checkpoint: str, data: str | None, split: Any, max_rows: int | None, html: Path | None,
+    figures: Path | None, device: str, *, overwrite: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from spinlock.cli.row_progress import RowProgress
+    from spinlock.cli.terminal import Terminal
+    from spinlock.config.paths import expand_user
+    from spinlock.tokens.diagnosis_rows import diagnose as measure
+    from spinlock.training.checkpoint import load_model
+    from spinlock.training.pipeline import find_device
+
+    terminal = Terminal.open("quiet" if quiet else "normal")
+    where = find_device(device)
+    saved = load_model(expand_user(checkpoint, "CKPT"))
+    with (
+        _source(saved, data, split, max_rows, terminal) as source,
+        RowProgress(terminal) as bar,
+    ):
+        found = measure(
+            saved, source, device=str(where),
+            on_progress=lambda done, total: bar.update("measuring", done, total),
+        )  # fmt: skip
+    _print(found, source, saved, terminal, as_json=as_json)
+    if html is not None or figures is not None:
+        _write_report(saved, found, source, html, figures, terminal, overwrite=overwrite)
+    terminal.finish()
+
+
+@contextmanager
+def _source(
+    saved: SavedModel, data: str | None, split: Any, max_rows: int | None, terminal: Terminal
+) -> Iterator[RowSource]:
+    from spinlock.tokens.diagnosis_rows import dataset_rows, own_rows
+
+    if data is None:
+        yield own_rows(saved, split, max_rows=max_rows, on_event=terminal.event)
+        return
+    from spinlock.config.paths import expand_user
+    from spinlock.data.dataset import open_dataset
+
+    with open_dataset(expand_user(data, "DATA")) as dataset:
+        yield dataset_rows(saved, dataset, max_rows=max_rows)
+
+
+def _print(
+    found: Diagnosis, source: RowSource, saved: SavedModel, terminal: Terminal, *, as_json: bool
+) -> None:
+    from spinlock.report.diagnosis_text import category_table, feature_table, summary_lines
+
+    if as_json:
+        document = {
+            "checkpoint": None if saved.path is None else str(saved.path),
+            "data": source.data,
+            "measured_rows": source.rows,
+            "data_changed": source.data_changed,
+            "notes": list(source.notes),
+            **found.to_dict(),
+        }
+        terminal.result(json.dumps(document, indent=2, allow_nan=False))
+        return
+    terminal.result(category_table(found, f"{source.rows} of {source.data}"))
+    terminal.result(feature_table(found))
+    terminal.result("\n".join(summary_lines(found)))
+
+
+def _write_report(
+    saved: SavedModel, found: Diagnosis, source: RowSource, html: Path | None,
+    figures: Path | None, terminal: Terminal, *, overwrite: bool,
+) -> None:  # fmt: skip
+    from spinlock.config import dump_config
+    from spinlock.report.diagnosis_facts import diagnosis_report
+    from spinlock.report.html import write_figures, write_html
+
+    report = diagnosis_report(saved, found, source, dump_config(saved.config))
+    if html is not None:
+        write_html(report, html, overwrite=overwrite)
+        terminal.remark(f"report: {html}")
+    if figures is not None:
+        written = write_figures(report, figures, overwrite=overwrite)
+        terminal.remark(f"figures: {len(written)} files in {figures}")

@@ -1,0 +1,1 @@
+"""Figures made with matplotlib, which is imported with this package and nowhere else."""

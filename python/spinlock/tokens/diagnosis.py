@@ -1,0 +1,311 @@
+"""``Diagnosis``: what a trained model loses, where, and what its codes are used for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinlock.tokens.diagnosis_collisions import Collisions
+from spinlock.training.metrics import perplexity, utilization
+
+
+@dataclass(frozen=True)
+class QuantizerFigures:
+    """One codebook over the measured rows.
+
+    Attributes:
+        category, level: which one; ``name`` is ``<category>/L<level>``.
+        latent_dim: logical dimensions that it quantizes.
+        counts: how many rows chose each of its K codes.
+
+    >>> figures = QuantizerFigures("shape", 0, latent_dim=4, counts=(3, 1, 0, 0))
+    >>> figures.name, figures.dead_codes, figures.utilization, figures.nominal_bits
+    ('shape/L0', 2, 0.5, 2.0)
+    >>> round(figures.entropy_bits, 3), round(figures.perplexity, 3)
+    (0.811, 1.755)
+    """
+
+    category: str
+    level: int
+    latent_dim: int
+    counts: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """``<category>/L<level>``."""
+        return f"{self.category}/L{self.level}"
+
+    @property
+    def num_codes(self) -> int:
+        """K."""
+        return len(self.counts)
+
+    @property
+    def dead_codes(self) -> int:
+        """Codes that none of the measured rows chose."""
+        return self.counts.count(0)
+
+    @property
+    def utilization(self) -> float:
+        """Codes chosen at least once / K."""
+        return utilization(self._array())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(entropy) of the usage: how many codes, equally used, would say as much."""
+        return perplexity(self._array())
+
+    @property
+    def nominal_bits(self) -> float:
+        """log2 K: bits of a token stored as it is."""
+        return math.log2(self.num_codes)
+
+    @property
+    def entropy_bits(self) -> float:
+        """Bits per token of an ideal entropy coder that knows the usage."""
+        return math.log2(self.perplexity)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return {
+            "name": self.name,
+            "category": self.category,
+            "level": self.level,
+            "latent_dim": self.latent_dim,
+            "num_codes": self.num_codes,
+            "utilization": self.utilization,
+            "dead_codes": self.dead_codes,
+            "perplexity": self.perplexity,
+            "nominal_bits": self.nominal_bits,
+            "entropy_bits": self.entropy_bits,
+            "counts": list(self.counts),
+        }
+
+    def _array(self) -> NDArray[np.int64]:
+        return np.asarray(self.counts, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class FeatureFigures:
+    """One feature over the measured rows.
+
+    Attributes:
+        name: the cleaned column.
+        category: where it belongs.
+        mse: mean squared error in z-units.
+        r2: 1 - squared error / variance of the feature over these rows; None where it is constant.
+        rmse: root of the mean squared error in the column's own units, after cleaning.
+    """
+
+    name: str
+    category: str
+    mse: float
+    r2: float | None
+    rmse: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class CategoryFigures:
+    """One category over the measured rows.
+
+    Attributes:
+        name: the category.
+        num_features: n, its cleaned columns.
+        mse: mean over its features and the rows, in z-units.
+        r2: 1 - its squared error / its variance over these rows; None where it is constant.
+        own_mse: the error where only its own tokens are known and all other categories' latents
+            stand at their mean over the sampled rows; the gap to ``mse`` is what the others tell.
+        bits: sum over its levels of log2 K.
+        entropy_bits: sum over its levels of the entropy of the code usage.
+        collisions: of its own tokens.
+        spectrum: eigenvalues of the covariance of its z-scored features, descending, from the
+            sampled rows; as many as there are features or sampled rows.
+        gaussian_mse: what a Gaussian with that spectrum would lose at ``bits``
+            (:func:`~spinlock.analysis.rate_distortion.gaussian_distortion`); None where fewer
+            than 2 n rows were sampled, too few to know the spectrum.
+    """
+
+    name: str
+    num_features: int
+    mse: float
+    r2: float | None
+    own_mse: float
+    bits: float
+    entropy_bits: float
+    collisions: Collisions
+    spectrum: tuple[float, ...]
+    gaussian_mse: float | None
+
+    @property
+    def gaussian_gap_db(self) -> float | None:
+        """10 log10(mse / gaussian_mse); below 0 the model beats the reference."""
+        if self.gaussian_mse is None or self.gaussian_mse <= 0.0 or self.mse <= 0.0:
+            return None
+        return 10.0 * math.log10(self.mse / self.gaussian_mse)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return {
+            **vars(self),
+            "collisions": self.collisions.to_dict(),
+            "spectrum": list(self.spectrum),
+            "gaussian_gap_db": self.gaussian_gap_db,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRows:
+    """Rows whose columns form an image, before and after.
+
+    Attributes:
+        family: of the columns ``r<row>c<column>``.
+        originals, reconstructions: float32 ``[n, height, width]``, raw units.
+    """
+
+    family: str
+    originals: NDArray[np.float32]
+    reconstructions: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """A model measured on a set of rows; what :func:`spinlock.tokens.diagnose` returns.
+
+    Errors are in z-units, the units in which the model was trained: 1.0 is what predicting every
+    feature's training mean would cost.
+
+    Attributes:
+        rows: rows measured.
+        sampled_rows: of these, rows behind spectra, ``own_mse`` and images: a uniform sample.
+        categories: worst first.
+        quantizers: category-major, categories in the model's order.
+        features: in the model's order.
+        collisions: of whole rows of tokens.
+        images: one entry per family of image columns.
+    """
+
+    rows: int
+    sampled_rows: int
+    categories: tuple[CategoryFigures, ...]
+    quantizers: tuple[QuantizerFigures, ...]
+    features: tuple[FeatureFigures, ...]
+    collisions: Collisions
+    images: tuple[ImageRows, ...] = ()
+
+    @property
+    def worst(self) -> CategoryFigures:
+        """The category with the largest error."""
+        return self.categories[0]
+
+    @property
+    def best(self) -> CategoryFigures:
+        """The category with the smallest error."""
+        return self.categories[-1]
+
+    @property
+    def mean_mse(self) -> float:
+        """Mean of the categories' errors."""
+        return math.fsum(category.mse for category in self.categories) / len(self.categories)
+
+    @property
+    def feature_mse(self) -> float:
+        """Mean of the features' errors, so that a category counts by its width."""
+        return math.fsum(feature.mse for feature in self.features) / len(self.features)
+
+    @property
+    def bits(self) -> float:
+        """log2 K summed over all quantizers: bits per row."""
+        return math.fsum(quantizer.nominal_bits for quantizer in self.quantizers)
+
+    @property
+    def entropy_bits(self) -> float:
+        """Entropy of the code usage summed over all quantizers, bits per row."""
+        return math.fsum(quantizer.entropy_bits for quantizer in self.quantizers)
+
+    @property
+    def utilization(self) -> float:
+        """Mean over quantizers."""
+        return math.fsum(q.utilization for q in self.quantizers) / len(self.quantizers)
+
+    @property
+    def perplexity(self) -> float:
+        """Mean over quantizers."""
+        return math.fsum(q.perplexity for q in self.quantizers) / len(self.quantizers)
+
+    @property
+    def num_codes(self) -> int:
+        """Codes of all quantizers."""
+        return sum(quantizer.num_codes for quantizer in self.quantizers)
+
+    @property
+    def dead_codes(self) -> int:
+        """Codes that none of the measured rows chose, over all quantizers."""
+        return sum(quantizer.dead_codes for quantizer in self.quantizers)
+
+    def ratio_to_best(self, category: CategoryFigures) -> float | None:
+        """The category's error / the smallest one; None where only the smallest is 0."""
+        return ratio(category.mse, self.best.mse)
+
+    def ratio_to_mean(self, category: CategoryFigures) -> float | None:
+        """The category's error / the mean one."""
+        return ratio(category.mse, self.mean_mse)
+
+    def quantizers_of(self, category: str) -> tuple[QuantizerFigures, ...]:
+        """A category's quantizers, coarse to fine."""
+        return tuple(q for q in self.quantizers if q.category == category)
+
+    def worst_features(self, most: int | None = None) -> tuple[FeatureFigures, ...]:
+        """Features by error, largest first, the first ``most`` of them."""
+        ordered = sorted(self.features, key=lambda feature: -feature.mse)
+        return tuple(ordered[:most])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON without NaN or infinities; images are left out."""
+        return {
+            "rows": self.rows,
+            "sampled_rows": self.sampled_rows,
+            "mean_mse": self.mean_mse,
+            "feature_mse": self.feature_mse,
+            "worst_category": self.worst.name,
+            "worst_mse": self.worst.mse,
+            "best_category": self.best.name,
+            "best_mse": self.best.mse,
+            "worst_over_mean": self.ratio_to_mean(self.worst),
+            "worst_over_best": self.ratio_to_best(self.worst),
+            "utilization": self.utilization,
+            "mean_perplexity": self.perplexity,
+            "dead_codes": self.dead_codes,
+            "num_codes": self.num_codes,
+            "bits": self.bits,
+            "entropy_bits": self.entropy_bits,
+            "collisions": self.collisions.to_dict(),
+            "categories": [
+                {
+                    **category.to_dict(),
+                    "ratio_to_best": self.ratio_to_best(category),
+                    "ratio_to_mean": self.ratio_to_mean(category),
+                }
+                for category in self.categories
+            ],
+            "quantizers": [quantizer.to_dict() for quantizer in self.quantizers],
+            "features": [feature.to_dict() for feature in self.features],
+        }
+
+
+def ratio(numerator: float, denominator: float) -> float | None:
+    """A quotient; 1 where both are 0, None where only the denominator is.
+
+    >>> ratio(3.0, 2.0), ratio(0.0, 0.0), ratio(1.0, 0.0)
+    (1.5, 1.0, None)
+    """
+    if denominator == 0.0:
+        return 1.0 if numerator == 0.0 else None
+    return numerator / denominator
