@@ -33,7 +33,8 @@ def numpy_column(values: NDArray[Any]) -> Floats:
     if values.dtype.kind == "O":
         return _from_objects(values)
     if values.dtype.kind in _KINDS:
-        raise NotNumbers(_KINDS[values.dtype.kind] + _example(values))
+        kind = values.dtype.kind
+        raise NotNumbers(_KINDS[kind] + (_example(values) if kind in "UST" else ""))
     return values.astype(np.float64)
 
 
@@ -52,7 +53,7 @@ def pandas_column(series: Any) -> Floats:
     if kind in "biuf":
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     if kind in _KINDS:
-        raise NotNumbers(_KINDS[kind] + _example(series.dropna()))
+        raise NotNumbers(_KINDS[kind])
     return _from_objects(series.to_numpy(dtype=object))
 
 
@@ -68,7 +69,9 @@ def polars_column(series: Any) -> Floats:
     kind = name.partition("(")[0]
     words = {"String": "text", "Utf8": "text", "Categorical": "categories", "Enum": "categories"}
     words |= dict.fromkeys(("Date", "Datetime", "Time"), "dates") | {"Duration": "time spans"}
-    raise NotNumbers(words.get(kind, name) + _example(series.drop_nulls().head(1).to_list()))
+    what = words.get(kind, name)
+    known = series.drop_nulls().head(1).to_list() if what in ("text", "categories") else []
+    raise NotNumbers(what + _example(known))
 
 
 def arrow_column(column: Any) -> Floats:
@@ -90,8 +93,9 @@ def arrow_column(column: Any) -> Floats:
     if pa.types.is_dictionary(kind):
         raise NotNumbers("categories")
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    words = "text" if text else "dates" if pa.types.is_temporal(kind) else str(kind)
-    raise NotNumbers(words + _example(column.drop_null()[:1].to_pylist()))
+    if text:
+        raise NotNumbers("text" + _example(column.drop_null()[:1].to_pylist()))
+    raise NotNumbers("dates" if pa.types.is_temporal(kind) else str(kind))
 
 
 def _from_objects(values: NDArray[Any]) -> Floats:
@@ -110,5 +114,7 @@ def _from_objects(values: NDArray[Any]) -> Floats:
 
 
 def _example(values: Sequence[Any] | NDArray[Any]) -> str:
-    shown = [repr(value.item() if hasattr(value, "item") else value) for value in values[:1]]
-    return f", such as {shown[0][:_SHOWN]}" if shown else ""
+    if len(values) == 0:
+        return ""
+    text = str(values[0])
+    return f", such as {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'!r}"

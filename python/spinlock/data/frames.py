@@ -213,7 +213,7 @@ def _read(
                 values[:, position] = convert(column)
         except NotNumbers as reason:
             label = labels[position]
-            name = f"'{label}'" if isinstance(label, str) else f"number {label}"
+            name = f"'{label}'" if isinstance(label, str) else f"column {label}"
             refused.append(f"{name} ({reason})")
     if refused:
         raise ColumnTypeError(

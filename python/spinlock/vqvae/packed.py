@@ -46,7 +46,7 @@ class PackedSegments(nn.Module):
         """Dense ``[B, sum(widths)]`` to padded ``[G, B, max(widths)]``."""
         extended = nn.functional.pad(dense, (0, 1))
         columns = extended.index_select(1, self.pad_index)
-        return columns.view(len(dense), len(self.widths), self.max_width).transpose(0, 1)
+        return columns.view(dense.shape[0], len(self.widths), self.max_width).transpose(0, 1)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """Padded ``[G, B, max(widths)]`` to dense ``[B, sum(widths)]``."""
