@@ -20,7 +20,7 @@ def spectrum_figure(diagnosis: Diagnosis) -> Figure:
     lines = -(-len(shown) // columns)
     figure = style.new_figure(0.5 + (2.5 if len(shown) < 3 else 1.95) * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    top = max(max(category.spectrum, default=1.0) for category in shown)
+    top = max(1.0, *(max(category.spectrum, default=1.0) for category in shown))
     for axes, category in zip(panels.flat, shown, strict=False):
         spectrum = np.maximum(np.asarray(category.spectrum), 1e-12)
         rank = np.arange(1, len(spectrum) + 1)
