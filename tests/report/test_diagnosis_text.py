@@ -6,7 +6,12 @@ from dataclasses import replace
 from rich.console import Console
 from rich.table import Table
 
-from spinlock.report.diagnosis_text import category_table, feature_table, summary_lines
+from spinlock.report.diagnosis_text import (
+    category_table,
+    feature_table,
+    summary_lines,
+    token_table,
+)
 from spinlock.tokens.diagnosis import (
     CategoryFigures,
     Diagnosis,
@@ -41,9 +46,23 @@ def printed(table: Table) -> list[list[str]]:
 
 def test_categories_are_listed_with_ratios_and_means() -> None:
     rows = printed(category_table(made_up(0.4, 0.2, 0.1), "4 rows"))
-    assert [row[0] for row in rows] == ["c0", "c1", "c2", "mean"]
+    assert [row[0] for row in rows] == ["c0", "c1", "c2", "all"]
     assert rows[0][1:5] == ["0.4000", "4.00", "1.71", "0.500"]
     assert rows[-1][1] == "0.2333"
+
+
+def test_tokens_are_listed_in_the_same_order() -> None:
+    rows = printed(token_table(made_up(0.4, 0.2)))
+    assert rows[0] == ["c0", "1.00", "0.90", "25.0%", "0", "1.00"]
+    assert rows[-1] == ["all", "2.00", "1.62", "25.0%", "0", "1.00"]
+
+
+def test_tables_fit_a_terminal_of_80_columns() -> None:
+    found = made_up(0.4, 0.2)
+    for table in (category_table(found, "4 rows"), token_table(found), feature_table(found)):
+        stream = io.StringIO()
+        Console(file=stream, width=80).print(table)
+        assert "…" not in stream.getvalue()
 
 
 def test_a_ratio_to_no_error_is_a_dash() -> None:

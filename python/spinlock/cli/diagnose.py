@@ -150,7 +150,12 @@ def _source(
 def _print(
     found: Diagnosis, source: RowSource, saved: SavedModel, terminal: Terminal, *, as_json: bool
 ) -> None:
-    from spinlock.report.diagnosis_text import category_table, feature_table, summary_lines
+    from spinlock.report.diagnosis_text import (
+        category_table,
+        feature_table,
+        summary_lines,
+        token_table,
+    )
 
     if as_json:
         document = {
@@ -164,6 +169,7 @@ def _print(
         terminal.result(json.dumps(document, indent=2, allow_nan=False))
         return
     terminal.result(category_table(found, f"{source.rows} of {source.data}"))
+    terminal.result(token_table(found))
     terminal.result(feature_table(found))
     terminal.result("\n".join(summary_lines(found)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +15,7 @@ _FEATURES = 10
 
 
 def category_table(diagnosis: Diagnosis, rows: str) -> Table:
-    """Per category, worst first: error, ratios, what is explained, bits, collisions, code usage.
+    """Per category, worst first: its error, the ratios to best and mean, what is explained.
 
     Above 40 categories the worst 30 and the best 10 are shown.
 
@@ -23,33 +23,22 @@ def category_table(diagnosis: Diagnosis, rows: str) -> Table:
         diagnosis: what was measured.
         rows: on what, for the title.
     """
-    table = Table(
-        title=Text(f"reconstruction of {rows}, worst category first"),
-        caption="MSE per feature in z-units: 1 is what predicting the training mean would cost; "
-        "alone: with its own tokens only\n"
-        "bits: log2 of the codebook sizes, and the entropy of the tokens; collisions: rows whose "
-        "tokens another row has\nutilization: codes chosen at least once / codes, per level",
-        show_footer=True,
+    table = _categories_with(
+        f"reconstruction of {rows}, worst category first",
+        "MSE per feature in z-units: 1 is what predicting the training mean would cost\n"
+        "own tokens: the error where the other categories' tokens are not known",
+        {
+            "MSE": f"{diagnosis.mean_mse:.4f}",
+            "/ best": "",
+            "/ mean": "",
+            "R²": "",
+            "own tokens": "",
+            "features": str(len(diagnosis.features)),
+        },
     )
-    table.add_column("category", "mean", overflow="fold")
-    footers = {
-        "MSE": f"{diagnosis.mean_mse:.4f}",
-        "/ best": "",
-        "/ mean": "",
-        "R²": "",
-        "alone": "",
-        "features": str(len(diagnosis.features)),
-        "bits": f"{diagnosis.bits:.2f}",
-        "entropy": f"{diagnosis.entropy_bits:.2f}",
-        "collisions": _percent(diagnosis.collisions.rate),
-        "utilization": f"{diagnosis.utilization:.2f}",
-    }
-    for header, footer in footers.items():
-        table.add_column(header, footer, justify="right")
     for category in shown_categories(diagnosis.categories, _WORST, _BEST):
         if category is None:
-            hidden = len(diagnosis.categories) - _WORST - _BEST
-            table.add_row(Text(f"... {hidden} more ..."), *([""] * len(footers)))
+            _add_gap(table, diagnosis)
             continue
         table.add_row(
             Text(category.name),
@@ -59,10 +48,37 @@ def category_table(diagnosis: Diagnosis, rows: str) -> Table:
             number(category.r2, ".3f"),
             f"{category.own_mse:.4f}",
             str(category.num_features),
+        )
+    return table
+
+
+def token_table(diagnosis: Diagnosis) -> Table:
+    """Per category, in the order of :func:`category_table`: bits, collisions, use of its codes."""
+    table = _categories_with(
+        "tokens",
+        "bits: log2 of the codebook sizes; entropy: bits after ideal entropy coding\n"
+        "collisions: rows whose tokens another row has; dead: codes that no row chose\n"
+        "utilization: share of codes chosen at least once, per level",
+        {
+            "bits": f"{diagnosis.bits:.2f}",
+            "entropy": f"{diagnosis.entropy_bits:.2f}",
+            "collisions": f"{diagnosis.collisions.rate:.1%}",
+            "dead": str(diagnosis.dead_codes),
+            "utilization": f"{diagnosis.utilization:.2f}",
+        },
+    )
+    for category in shown_categories(diagnosis.categories, _WORST, _BEST):
+        if category is None:
+            _add_gap(table, diagnosis)
+            continue
+        quantizers = diagnosis.quantizers_of(category.name)
+        table.add_row(
+            Text(category.name),
             f"{category.bits:.2f}",
             f"{category.entropy_bits:.2f}",
-            _percent(category.collisions.rate),
-            "  ".join(f"{q.utilization:.2f}" for q in diagnosis.quantizers_of(category.name)),
+            f"{category.collisions.rate:.1%}",
+            str(sum(quantizer.dead_codes for quantizer in quantizers)),
+            "  ".join(f"{quantizer.utilization:.2f}" for quantizer in quantizers),
         )
     return table
 
@@ -126,5 +142,14 @@ def number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
+def _categories_with(title: str, caption: str, footers: Mapping[str, str]) -> Table:
+    table = Table(title=Text(title), caption=Text(caption), show_footer=True)
+    table.add_column("category", "all", overflow="fold")
+    for header, footer in footers.items():
+        table.add_column(header, footer, justify="right")
+    return table
+
+
+def _add_gap(table: Table, diagnosis: Diagnosis) -> None:
+    hidden = len(diagnosis.categories) - _WORST - _BEST
+    table.add_row(Text(f"... {hidden} more ..."), *([""] * (len(table.columns) - 1)))
