@@ -38,7 +38,7 @@ def test_missing_and_foreign_files(
     assert "known: .npz, .npy, .h5, .hdf5" in refusal(Path("table.xlsx"))
     assert "builtin:<name>" in refusal(Path("table"))
     (tmp_path / "folder.npz").mkdir()
-    assert "not a regular file" in refusal(tmp_path / "folder.npz")
+    assert "folder with no data files" in refusal(tmp_path / "folder.npz")
     os.mkfifo(tmp_path / "pipe.npy")
     assert "not a regular file" in refusal(tmp_path / "pipe.npy")
     for name in ("x" * 5000 + ".npy", "x\0.npy", "~nobody-of-that-name/x.npy"):
@@ -98,7 +98,7 @@ def test_a_file_that_shrinks_while_it_is_read(
         return np.arange(num_rows - 1)
 
     monkeypatch.setattr("spinlock.data.readers.sample_rows", shrink)
-    assert "ends early" in refusal(path, max_samples=10)
+    assert "changed while it was read" in refusal(path, max_samples=10)
 
 
 @pytest.mark.parametrize("extension", ["npz", "npy", "h5"])

@@ -9,7 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
-from spinlock.data import FamilySpec, FeatureTable, encoders, load_table, readers, register_encoder
+from spinlock.data import (
+    FamilySpec,
+    FeatureTable,
+    encoded,
+    encoders,
+    load_table,
+    register_encoder,
+)
 from spinlock.data.encoders import Encoder, temporal_summary
 from spinlock.data.sampling import sample_rows
 
@@ -49,7 +56,7 @@ def hdf5(tmp_path: Path) -> str:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of at most 3 rows of 4 numbers, so that small files have many."""
-    monkeypatch.setattr(readers, "BLOCK_BYTES", 3 * 4 * 8)
+    monkeypatch.setattr(encoded, "BLOCK_BYTES", 3 * 4 * 8)
 
 
 class TestNpz:
@@ -239,7 +246,7 @@ class TestNumbers:
     @pytest.mark.parametrize("block_bytes", [1, 10_000, 1_000_000])
     def test_blocks_do_not_matter(self, monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
         table = load_table("builtin:digits", max_samples=100)
-        monkeypatch.setattr(readers, "BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(encoded, "BLOCK_BYTES", block_bytes)
         again = load_table("builtin:digits", max_samples=100)
         np.testing.assert_array_equal(table.features, again.features)
 

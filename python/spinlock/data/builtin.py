@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spinlock.data.selection import Selection
 from spinlock.data.sources import Contents, FamilySource, MemoryArray
 from spinlock.data.table import FeatureTable, listed
 from spinlock.errors import DataError
@@ -55,8 +56,13 @@ class TableContents:
 
 
 @contextmanager
-def open_builtin(dataset_path: str) -> Iterator[Contents]:
+def open_builtin(dataset_path: str, selection: Selection) -> Iterator[Contents]:
     """``builtin:<name>`` as ``Contents``; DataError lists the known names."""
+    if selection.label is not None:
+        raise DataError(
+            f"label_column is {selection.label!r}, but {dataset_path} brings its own labels, if "
+            "any; leave it out."
+        )
     name = dataset_path.removeprefix(PREFIX)
     if name not in BUILTINS:
         known = ", ".join(PREFIX + builtin for builtin in BUILTINS)

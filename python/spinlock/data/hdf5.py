@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinlock.data.registry_attribute import REGISTRY, registered_names
+from spinlock.data.selection import Selection
 from spinlock.data.sources import (
     Contents,
     FamilySource,
@@ -50,8 +51,9 @@ class Hdf5Array:
 class Hdf5Contents:
     """An open HDF5 file; see docs/formats.md for its layout."""
 
-    def __init__(self, where: str, file: Any) -> None:
+    def __init__(self, where: str, file: Any, label: str | None = None) -> None:
         self.where = where
+        self._label = label
         self._file = file
 
     def family_names(self) -> tuple[str, ...]:
@@ -96,11 +98,16 @@ class Hdf5Contents:
         return FamilySource(array)
 
     def labels(self) -> NDArray[Any] | None:
-        """The data set ``/labels``: numbers or text."""
-        dataset = self._walk(LABELS)[-1]
+        """The data set ``/labels``, or the one that was asked for: numbers or text."""
+        path = self._label or LABELS
+        dataset = self._walk(path)[-1]
         if not isinstance(dataset, h5py.Dataset):
-            return None
-        array = self._array(LABELS, dataset, may_be_text=True)
+            if self._label is None:
+                return None
+            raise DataError(
+                f"label_column is {path!r}, but {self.where} has no data set at that path."
+            )
+        array = self._array(path, dataset, may_be_text=True)
         check_memory(array.what, num_bytes(array.shape, array.dtype.itemsize))
         with damage_as_data_error(array.what, "labels"):
             if h5py.check_string_dtype(dataset.dtype) is not None:
@@ -166,9 +173,9 @@ def _parts(path: str) -> list[str]:
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Contents]:
+def open_hdf5(path: Path, selection: Selection) -> Iterator[Contents]:
     """An HDF5 file as ``Contents``, opened read-only."""
     with damage_as_data_error(str(path), "an HDF5 file"):
         file = h5py.File(path, "r")
     with file:
-        yield Hdf5Contents(str(path), file)
+        yield Hdf5Contents(str(path), file, selection.label)

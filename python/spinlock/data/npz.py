@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from spinlock.data.selection import Selection
 from spinlock.data.sources import (
     ArraySource,
     Contents,
@@ -137,8 +138,9 @@ class NpyContents:
 class NpzContents:
     """An ``.npz`` archive: one ``features`` matrix, or one array per family."""
 
-    def __init__(self, where: str, archive: zipfile.ZipFile) -> None:
+    def __init__(self, where: str, archive: zipfile.ZipFile, label: str | None = None) -> None:
         self.where = where
+        self._label = label or LABELS
         self._archive = archive
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in archive.infolist():
@@ -148,6 +150,11 @@ class NpzContents:
             if name in self._members:
                 raise DataError(f"{where} holds two arrays named {name!r}; write it anew.")
             self._members[name] = member
+        if label is not None and label not in self._members:
+            raise DataError(
+                f"label_column is {label!r}, but {where} holds no array of that name; it holds: "
+                f"{listed(list(self._members))}."
+            )
         self._arrays: dict[str, NpyArray] = {}
         self._columns = self._families_of_features() if FEATURES in self._members else {}
 
@@ -178,12 +185,14 @@ class NpzContents:
         return FamilySource(array, None, None if key is None else self._names(key, array))
 
     def labels(self) -> NDArray[Any] | None:
-        """The array ``labels``."""
-        return _whole(self._array(LABELS)) if LABELS in self._members else None
+        """The array ``labels``, or the one that was asked for."""
+        return _whole(self._array(self._label)) if self._label in self._members else None
 
     def _is_annotation(self, name: str) -> bool:
         described = name.removesuffix(NAMES_SUFFIX)
-        return name in (NAMES, LABELS, SIZES) or (described != name and described in self._members)
+        return name in (NAMES, self._label, SIZES) or (
+            described != name and described in self._members
+        )
 
     def _array(self, name: str) -> NpyArray:
         if name not in self._arrays:
@@ -248,16 +257,21 @@ class NpzContents:
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[Contents]:
+def open_npz(path: Path, selection: Selection) -> Iterator[Contents]:
     """An ``.npz`` archive as ``Contents``."""
     with damage_as_data_error(str(path), "an .npz archive"):
         archive = zipfile.ZipFile(path)
     with archive:
-        yield NpzContents(str(path), archive)
+        yield NpzContents(str(path), archive, selection.label)
 
 
 @contextmanager
-def open_npy(path: Path) -> Iterator[Contents]:
+def open_npy(path: Path, selection: Selection) -> Iterator[Contents]:
     """A ``.npy`` file as ``Contents``."""
+    if selection.label is not None:
+        raise DataError(
+            f"label_column is {selection.label!r}, but {path} is a single array without labels; "
+            "leave it out."
+        )
     where, size = str(path), path.stat().st_size
     yield NpyContents(where, _npy_array(where, lambda: path.open("rb"), size, size))

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,15 @@ class ArraySource(Protocol):
 
     def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
         """Consecutive blocks of at most ``rows`` rows, in the stored dtype."""
+        ...
+
+
+@runtime_checkable
+class SelectableArray(ArraySource, Protocol):
+    """An ``ArraySource`` that can read a part of its last axis without reading the rest."""
+
+    def select(self, columns: NDArray[np.int64]) -> ArraySource:
+        """The array with these columns of its last axis only, in this order."""
         ...
 
 

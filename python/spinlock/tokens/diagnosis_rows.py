@@ -125,7 +125,7 @@ def dataset_rows(saved: SavedModel, dataset: Dataset, *, max_rows: int | None = 
     """
     _check_max_rows(max_rows)
     order = _columns(saved, dataset.names, dataset.where)
-    count = dataset.count_rows()
+    count = dataset.num_rows
     rows = counted(count, "row")
     chosen = None
     if max_rows is not None and max_rows < count:

@@ -1,0 +1,122 @@
+"""The arrays of a data set, streamed in step through their encoders into blocks of columns."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinlock.data.families import Part
+from spinlock.data.sources import ArraySource, SelectableArray, num_bytes
+from spinlock.errors import DataError
+
+# Stored bytes of a block, so that wide series do not need more memory than narrow tables.
+BLOCK_BYTES = 1 << 23
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+Block = NDArray[np.float32]
+
+
+def encoded_blocks(parts: Sequence[Part], rows: int) -> Iterator[Block]:
+    """Blocks of at most ``rows`` rows, float32 [n, D], of all parts side by side.
+
+    Raises:
+        DataError: an array ends before the row that its file promised.
+    """
+    groups = _sharing_an_array(parts)
+    arrays = [_restricted(group) for group in groups]
+    promised = parts[0].source.array.shape[0]
+    row_bytes = sum(num_bytes(array.shape[1:], 8) for array, _ in arrays)
+    rows = min(rows, max(1, BLOCK_BYTES // max(1, row_bytes)))
+    streams = [array.blocks(rows) for array, _ in arrays]
+    # Sources may cut their blocks as suits them; several must be cut alike.
+    stored = [streams[0]] if len(streams) == 1 else [_exactly(s, rows) for s in streams]
+    width = sum(len(part.names) for part in parts)
+    seen = 0
+    for together in _in_step(stored):
+        count = len(together[0])
+        if any(len(block) != count for block in together) or seen + count > promised:
+            break
+        features = np.empty((count, width), np.float32)
+        for block, (_, group) in zip(together, arrays, strict=True):
+            for part in group:
+                _encode(block, part, features[:, part.start : part.start + len(part.names)])
+        seen += count
+        yield features
+    if seen != promised:
+        what = parts[0].source.array.what
+        raise DataError(
+            f"{what} has {promised:,} rows by its header, and {seen:,} could be read; it shrank or "
+            "changed while it was read. Read it again when nobody writes to it."
+        )
+
+
+def _sharing_an_array(parts: Sequence[Part]) -> list[list[Part]]:
+    groups: dict[int, list[Part]] = {}
+    for part in parts:
+        groups.setdefault(id(part.source.array), []).append(part)
+    return list(groups.values())
+
+
+def _restricted(group: list[Part]) -> tuple[ArraySource, list[Part]]:
+    """The group's array, without columns that no part needs where the format can skip them."""
+    array = group[0].source.array
+    if not isinstance(array, SelectableArray) or any(p.source.columns is None for p in group):
+        return array, group
+    needed = np.unique(np.concatenate([p.source.columns for p in group]))  # type: ignore[misc]
+    if len(needed) == array.shape[-1]:
+        return array, group
+    narrowed = [part.over(np.searchsorted(needed, part.source.columns)) for part in group]  # type: ignore[arg-type]
+    return array.select(needed), narrowed
+
+
+def _exactly(blocks: Iterator[NDArray[Any]], rows: int) -> Iterator[NDArray[Any]]:
+    """The same rows in blocks of exactly ``rows``, but for the last one."""
+    pending: list[NDArray[Any]] = []
+    count = 0
+    for block in blocks:
+        start = 0
+        while len(block) - start >= rows - count:
+            taken = block[start : start + rows - count]
+            yield np.concatenate([*pending, taken]) if pending else taken
+            start += len(taken)
+            pending, count = [], 0
+        if start < len(block):
+            pending.append(block[start:])
+            count += len(block) - start
+    if pending:
+        yield np.concatenate(pending)
+
+
+def _in_step(streams: Sequence[Iterator[NDArray[Any]]]) -> Iterator[list[NDArray[Any]]]:
+    while True:
+        blocks = [next(stream, None) for stream in streams]
+        present = [block for block in blocks if block is not None]
+        if len(present) < len(blocks):
+            return
+        yield present
+
+
+def _encode(block: NDArray[Any], part: Part, out: Block) -> None:
+    columns = part.source.columns
+    values = block if columns is None else block[..., columns]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if part.encoder.name == "identity" and values.dtype.kind == "f":
+            out[...] = values
+            return
+        encoded = part.encoder.encode(as_float64(values))
+        if encoded.shape != (len(block), part.num_encoded):
+            raise DataError(
+                f"encoder '{part.encoder.name}' returned shape {list(encoded.shape)} for family "
+                f"{part.family!r}; its column names promise {[len(block), part.num_encoded]}."
+            )
+        out[...] = encoded if part.chosen is None else encoded[:, part.chosen]
+
+
+def as_float64(block: NDArray[Any]) -> NDArray[np.float64]:
+    """Float64, with infinities for what float32 cannot hold: encoders see what a table would."""
+    values = block.astype(np.float64)
+    beyond = np.abs(values) > _FLOAT32_MAX
+    if beyond.any():
+        values[beyond] = np.copysign(np.inf, values[beyond])
+    return values
