@@ -168,9 +168,10 @@ def _print(
         }
         terminal.result(json.dumps(document, indent=2, allow_nan=False))
         return
-    terminal.result(category_table(found, f"{source.rows} of {source.data}"))
-    terminal.result(token_table(found))
-    terminal.result(feature_table(found))
+    rows = f"{source.rows} of {source.data}"
+    for table in (category_table(found, rows), token_table(found), feature_table(found)):
+        terminal.result(table)
+        terminal.result("")
     terminal.result("\n".join(summary_lines(found)))
 
 

@@ -24,9 +24,9 @@ def category_table(diagnosis: Diagnosis, rows: str) -> Table:
         rows: on what, for the title.
     """
     table = _categories_with(
-        f"reconstruction of {rows}, worst category first",
-        "MSE per feature in z-units: 1 is what predicting the training mean would cost\n"
-        "own tokens: the error where the other categories' tokens are not known",
+        f"reconstruction of {rows}, worst first",
+        "MSE per feature, z-units: 1 is what predicting the mean would cost\n"
+        "own tokens: error where no other category's tokens are known",
         {
             "MSE": f"{diagnosis.mean_mse:.4f}",
             "/ best": "",
@@ -56,9 +56,9 @@ def token_table(diagnosis: Diagnosis) -> Table:
     """Per category, in the order of :func:`category_table`: bits, collisions, use of its codes."""
     table = _categories_with(
         "tokens",
-        "bits: log2 of the codebook sizes; entropy: bits after ideal entropy coding\n"
-        "collisions: rows whose tokens another row has; dead: codes that no row chose\n"
-        "utilization: share of codes chosen at least once, per level",
+        "bits: log2 of the codebook sizes; entropy: after ideal coding\n"
+        "collisions: rows whose tokens another row has too\n"
+        "dead: codes that no row chose; utilization: the others, per level",
         {
             "bits": f"{diagnosis.bits:.2f}",
             "entropy": f"{diagnosis.entropy_bits:.2f}",
@@ -107,12 +107,13 @@ def summary_lines(diagnosis: Diagnosis) -> list[str]:
     return [
         f"worst {worst.name} {worst.mse:.4f}, mean {diagnosis.mean_mse:.4f}, best {best.name} "
         f"{best.mse:.4f}; worst/mean {number(diagnosis.ratio_to_mean(worst), '.2f')}, worst/best "
-        f"{number(diagnosis.ratio_to_best(worst), '.2f')}; mean over features "
-        f"{diagnosis.feature_mse:.4f}",
+        f"{number(diagnosis.ratio_to_best(worst), '.2f')}",
+        f"mean over features {diagnosis.feature_mse:.4f}",
         f"utilization {diagnosis.utilization:.2f}, perplexity {diagnosis.perplexity:.1f}; "
         f"{diagnosis.dead_codes:,} of {diagnosis.num_codes:,} codes never chosen on these rows",
         f"{diagnosis.bits:.2f} bits per row, {diagnosis.entropy_bits:.2f} after ideal entropy "
-        f"coding; {collision_text(diagnosis)}",
+        "coding",
+        collision_text(diagnosis),
     ]
 
 
