@@ -82,13 +82,14 @@ class DiagnosisPass:
             DataError: another number of columns.
         """
         features = np.asarray(rows, dtype=np.float32)
-        x = self.saved.preprocessing.transform(features)
-        if len(x) == 0:
-            return self
-        self._sample.update(features, self.num_rows if first_row is None else first_row)
-        for start in range(0, len(x), self._block_rows):
-            self._add(x[start : start + self._block_rows])
-        self.num_rows += len(x)
+        pieces = range(0, max(1, len(features)), self._block_rows)
+        for start in pieces:
+            x = self.saved.preprocessing.transform(features[start : start + self._block_rows])
+            if len(x):
+                self._add(x)
+        if len(features):
+            self._sample.update(features, self.num_rows if first_row is None else first_row)
+            self.num_rows += len(features)
         return self
 
     def merge(self, other: DiagnosisPass) -> Self:
