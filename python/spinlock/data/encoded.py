@@ -63,7 +63,7 @@ def _restricted(group: list[Part]) -> tuple[ArraySource, list[Part]]:
     array = group[0].source.array
     if not isinstance(array, SelectableArray) or any(p.source.columns is None for p in group):
         return array, group
-    needed = np.unique(np.concatenate([p.source.columns for p in group]))  # type: ignore[misc]
+    needed = np.unique(np.concatenate([p.source.columns for p in group]))
     if len(needed) == array.shape[-1]:
         return array, group
     narrowed = [part.over(np.searchsorted(needed, part.source.columns)) for part in group]  # type: ignore[arg-type]
