@@ -24,7 +24,7 @@ MakeConfig = Callable[..., TrainConfig]
 NAMES = {
     "manifest.json", "model.safetensors", "config.yaml", "preprocessing.json",
     "preprocessing.safetensors", "training_state.json", "training_state.safetensors",
-    "history.json", "metrics.json",
+    "history.json", "metrics.json", "tokens.json",
 }  # fmt: skip
 
 
@@ -79,8 +79,8 @@ def test_best_names_the_lowest_held_out_error(make_config: MakeConfig) -> None:
 SHARED = ["manifest.json", "model.safetensors", "config.yaml", "preprocessing.json",
           "preprocessing.safetensors"]  # fmt: skip
 NEEDED = [
-    *((load_model, name) for name in [*SHARED, "metrics.json"]),
-    *((read_run, name) for name in sorted(NAMES - {"metrics.json"})),
+    *((load_model, name) for name in [*SHARED, "metrics.json", "history.json", "tokens.json"]),
+    *((read_run, name) for name in sorted(NAMES - {"metrics.json", "tokens.json"})),
 ]
 
 

@@ -2,93 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from spinlock.analysis.plan import CompressionPlan
-from spinlock.config import TrainConfig, dump_config, parse_config
 from spinlock.errors import CheckpointError
-from spinlock.training.callbacks import EpochRecord
+from spinlock.training.checkpoint_parts import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PREPROCESSING,
+    SENSELESS,
+    TOKENS,
+    TRAINING_STATE,
+    check_contract,
+    described_files,
+    measured_files,
+    read_history,
+    read_preprocessing,
+    read_state,
+    read_weights,
+    understood,
+)
 from spinlock.training.folder import RunDirectory, position
-from spinlock.training.manifest import read_files
+from spinlock.training.manifest import MANIFEST, listed_files, read_files
 from spinlock.training.metrics import EvaluationMetrics
+from spinlock.training.model_folder import write_model_folder
 from spinlock.training.prepared import Prepared, model_config
-from spinlock.training.preprocessing import Preprocessing
-from spinlock.training.progress import Progress
+from spinlock.training.saved import SavedModel, SavedRun
 from spinlock.training.state import (
     decode_json,
-    decode_tensors,
     encode_json,
     encode_tensors,
     flatten_state,
-    restore_state,
 )
-from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
+from spinlock.vqvae import build_vqvae
+from spinlock.vqvae.contract import TokenContract
 
 if TYPE_CHECKING:
     from spinlock.training.loop import Trainer
 
-_MODEL = "model.safetensors"
-_CONFIG = "config.yaml"
-_PREPROCESSING = ("preprocessing.json", "preprocessing.safetensors")
-_TRAINING_STATE = ("training_state.json", "training_state.safetensors")
-_HISTORY = "history.json"
-_METRICS = "metrics.json"
-
-# What reading contents that make no sense can raise.
-SENSELESS = (
-    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
-)  # fmt: skip
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, eq=False)
-class SavedModel:
-    """A trained model with all that stands between raw features and its tokens.
-
-    Attributes:
-        path: the checkpoint folder.
-        config: the resolved configuration of the run.
-        preprocessing: raw features to the model's input and back.
-        plan: ratios, latent dims and codebook sizes per category.
-        model: in evaluation mode, on the CPU.
-        metrics: of the last epoch that was measured before the checkpoint, or None.
-    """
-
-    path: Path
-    config: TrainConfig
-    preprocessing: Preprocessing
-    plan: CompressionPlan
-    model: CategoricalHierarchicalVQVAE
-    metrics: EvaluationMetrics | None
-
-
-@dataclass(frozen=True, eq=False)
-class SavedRun:
-    """All of a checkpoint, as resuming needs it; see :class:`SavedModel` for the first three.
-
-    Attributes:
-        path, config, preprocessing, plan: as in :class:`SavedModel`.
-        data_fingerprint: of the data set that the run was started on.
-        model_state: the model's ``state_dict``, on the CPU.
-        trainer_state: for :meth:`~spinlock.training.loop.Trainer.load_state`.
-        history: one record per whole epoch.
-    """
-
-    path: Path
-    config: TrainConfig
-    preprocessing: Preprocessing
-    plan: CompressionPlan
-    data_fingerprint: str
-    model_state: dict[str, Tensor]
-    trainer_state: dict[str, Any]
-    history: list[EpochRecord]
+__all__ = [
+    "SENSELESS",
+    "CheckpointWriter",
+    "SavedModel",
+    "SavedRun",
+    "find_checkpoint",
+    "load_model",
+    "read_run",
+    "save_model",
+]
 
 
 class CheckpointWriter:
@@ -101,19 +64,14 @@ class CheckpointWriter:
     def __init__(self, directory: RunDirectory, prepared: Prepared, keep: int) -> None:
         self.directory = directory
         self.keep = keep
-        tree, tensors = flatten_state(
-            {
-                **prepared.preprocessing.to_state(),
-                "plan": prepared.plan.to_dict(),
-                "data_fingerprint": prepared.data_fingerprint,
-                "rows": {"training": len(prepared.train), "validation": len(prepared.validation)},
-            }
+        self._fingerprint = prepared.preprocessing.fingerprint
+        self._constant = described_files(
+            prepared.config,
+            prepared.preprocessing,
+            prepared.plan,
+            prepared.data_fingerprint,
+            {"training": len(prepared.train), "validation": len(prepared.validation)},
         )
-        self._constant = {
-            _CONFIG: dump_config(prepared.config).encode("utf-8"),
-            _PREPROCESSING[0]: encode_json(tree),
-            _PREPROCESSING[1]: encode_tensors(tensors),
-        }
 
     def save(self, trainer: Trainer, *, best: bool) -> Path:
         """Writes the trainer as it stands; ``latest``, and ``best`` where told, name it then.
@@ -124,12 +82,12 @@ class CheckpointWriter:
         progress = trainer.progress
         tree, tensors = flatten_state(trainer.state())
         files = {
-            _MODEL: encode_tensors(trainer.model.state_dict()),
+            MODEL: encode_tensors(trainer.model.state_dict()),
             **self._constant,
-            _TRAINING_STATE[0]: encode_json(tree),
-            _TRAINING_STATE[1]: encode_tensors(tensors),
-            _HISTORY: encode_json([record.to_dict() for record in progress.history]),
-            _METRICS: encode_json(_metrics_tree(progress, trainer.split)),
+            TRAINING_STATE[0]: encode_json(tree),
+            TRAINING_STATE[1]: encode_tensors(tensors),
+            **measured_files(progress.history, progress.metrics),
+            TOKENS: encode_json(TokenContract.of(trainer.model, self._fingerprint).to_dict()),
         }
         path = self.directory.write(progress.checkpoint_name, files)
         self.directory.point("latest", progress.checkpoint_name)
@@ -139,13 +97,40 @@ class CheckpointWriter:
         return path
 
 
+def save_model(saved: SavedModel, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a trained model as a checkpoint folder of any name, without training state.
+
+    :func:`load_model` and every command take it; ``--resume`` does not.
+
+    Args:
+        saved: the model.
+        folder: is made; an empty one is taken.
+        overwrite: replace a folder that holds such a checkpoint, and nothing else.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        CheckpointError: the folder holds something, or it cannot be written; what was there stays.
+    """
+    files = {
+        MODEL: encode_tensors(saved.model.state_dict()),
+        **described_files(
+            saved.config, saved.preprocessing, saved.plan, saved.data_fingerprint, saved.rows
+        ),
+        **measured_files(saved.history, saved.metrics),
+        TOKENS: encode_json(saved.contract.to_dict()),
+    }
+    return write_model_folder(Path(folder), files, overwrite=overwrite, state_files=TRAINING_STATE)
+
+
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint folder that ``path`` is, or that its ``latest`` names.
 
     Raises:
         CheckpointError: neither.
     """
-    if position(path.name) is not None and path.is_dir():
+    if (position(path.name) is not None and path.is_dir()) or (path / MANIFEST).is_file():
         return path
     if path.name in ("latest", "best"):
         directory, pointer = RunDirectory(path.parent), path.name
@@ -173,15 +158,17 @@ def load_model(path: str | Path) -> SavedModel:
         CheckpointError: missing, damaged, foreign or of a newer format.
     """
     folder = find_checkpoint(Path(path))
-    files = read_files(folder, [_MODEL, _CONFIG, *_PREPROCESSING, _METRICS])
-    config, preprocessing, plan, _ = _read_preprocessing(folder, files)
-    metrics = decode_json(files[_METRICS], f"'{folder / _METRICS}'")
-    state = _read_weights(folder, files)
+    names = [MODEL, CONFIG, *PREPROCESSING, METRICS, HISTORY]
+    files = read_files(folder, names, since_version_2=[TOKENS])
+    config, preprocessing, plan, described = read_preprocessing(folder, files)
+    metrics = decode_json(files[METRICS], f"'{folder / METRICS}'")
+    state = read_weights(folder, files)
 
     def build() -> SavedModel:
         model = build_vqvae(model_config(config, plan))
         model.load_state_dict(state)
         found = metrics["metrics"]
+        fingerprint = described["data_fingerprint"]
         return SavedModel(
             path=folder,
             config=config,
@@ -189,9 +176,14 @@ def load_model(path: str | Path) -> SavedModel:
             plan=plan,
             model=model.eval(),
             metrics=None if found is None else EvaluationMetrics.from_dict(found),
+            history=read_history(folder, files),
+            data_fingerprint=None if fingerprint is None else str(fingerprint),
+            rows={name: int(count) for name, count in described["rows"].items()},
         )
 
-    return _understood(folder, build)
+    saved = understood(folder, build)
+    check_contract(folder, files, saved)
+    return saved
 
 
 def read_run(path: str | Path) -> SavedRun:
@@ -201,81 +193,22 @@ def read_run(path: str | Path) -> SavedRun:
         CheckpointError: missing, damaged, foreign or of a newer format.
     """
     folder = find_checkpoint(Path(path))
-    names = [_MODEL, _CONFIG, *_PREPROCESSING, *_TRAINING_STATE, _HISTORY]
+    if not listed_files(folder).intersection(TRAINING_STATE):
+        raise CheckpointError(
+            f"'{folder}' holds a model without training state, as save_model writes it, and cannot "
+            "be resumed: resume a checkpoint of the run itself, or start a new run"
+        )
+    names = [MODEL, CONFIG, *PREPROCESSING, *TRAINING_STATE, HISTORY]
     files = read_files(folder, names)
-    config, preprocessing, plan, fingerprint = _read_preprocessing(folder, files)
-    history = decode_json(files[_HISTORY], f"'{folder / _HISTORY}'")
-    trainer_state = _read_state(folder, files, _TRAINING_STATE)
+    config, preprocessing, plan, described = read_preprocessing(folder, files)
+    trainer_state = read_state(folder, files, TRAINING_STATE)
     return SavedRun(
         path=folder,
         config=config,
         preprocessing=preprocessing,
         plan=plan,
-        data_fingerprint=fingerprint,
-        model_state=_read_weights(folder, files),
+        data_fingerprint=str(described["data_fingerprint"]),
+        model_state=read_weights(folder, files),
         trainer_state=trainer_state,
-        history=_understood(folder, lambda: [EpochRecord.from_dict(entry) for entry in history]),
+        history=read_history(folder, files),
     )
-
-
-def _metrics_tree(progress: Progress, split: str) -> dict[str, Any]:
-    measured = [record.epoch for record in progress.history if record.validation is not None]
-    return {
-        "epoch": measured[-1] if measured else None,
-        "split": split,
-        "metrics": None if progress.metrics is None else progress.metrics.to_dict(),
-    }
-
-
-def _read_preprocessing(
-    folder: Path, files: Mapping[str, bytes]
-) -> tuple[TrainConfig, Preprocessing, CompressionPlan, str]:
-    state = _read_state(folder, files, _PREPROCESSING)
-
-    def build() -> tuple[TrainConfig, Preprocessing, CompressionPlan, str]:
-        config = parse_config(files[_CONFIG], f"'{folder / _CONFIG}'")
-        preprocessing = Preprocessing.from_state(state)
-        plan = CompressionPlan.from_dict(state["plan"])
-        groups = preprocessing.groups
-        planned = tuple((category.name, category.num_features) for category in plan.categories)
-        if planned != tuple(zip(groups.names, groups.sizes, strict=True)):
-            raise CheckpointError(
-                f"the plan in '{folder}' is for other categories than the preprocessing's "
-                f"({', '.join(groups.names)}): use another checkpoint"
-            )
-        return config, preprocessing, plan, str(state["data_fingerprint"])
-
-    return _understood(folder, build)
-
-
-def _read_weights(folder: Path, files: Mapping[str, bytes]) -> dict[str, Tensor]:
-    state = decode_tensors(files[_MODEL], f"'{folder / _MODEL}'")
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"'{folder / _MODEL}': '{name}' holds infinities or NaN, which training never "
-                "writes; use another checkpoint"
-            )
-    return state
-
-
-def _read_state(folder: Path, files: Mapping[str, bytes], names: Sequence[str]) -> dict[str, Any]:
-    tree = decode_json(files[names[0]], f"'{folder / names[0]}'")
-    tensors = decode_tensors(files[names[1]], f"'{folder / names[1]}'")
-    state = _understood(folder, lambda: restore_state(tree, tensors))
-    if not isinstance(state, dict):
-        raise CheckpointError(f"'{folder / names[0]}' holds no state; use another checkpoint")
-    return state
-
-
-def _understood(folder: Path, read: Callable[[], _T]) -> _T:
-    """Runs ``read``; contents that make no sense become one readable error."""
-    try:
-        return read()
-    except CheckpointError:
-        raise
-    except SENSELESS as error:
-        raise CheckpointError(
-            f"the contents of the checkpoint '{folder}' do not fit together "
-            f"({type(error).__name__}: {error}): it was changed after it was written; use another"
-        ) from error

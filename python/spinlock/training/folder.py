@@ -15,11 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spinlock.errors import CheckpointError
+from spinlock.training.durable import (
+    TEMPORARY,
+    flush_directory,
+    write_durably,
+    write_folder,
+)
 from spinlock.training.manifest import MANIFEST, manifest_of
 from spinlock.training.run_lock import LOCK, RunLock
 
 _NAME = re.compile(r"epoch_(\d{4,9})(?:_step_(\d{6,12}))?")
-_TEMPORARY = ".writing-"
 
 
 def checkpoint_name(epoch: int, step_in_epoch: int = 0) -> str:
@@ -88,7 +93,7 @@ class RunDirectory:
         try:
             # Through a link whose target was moved aside as well.
             self.path.resolve().mkdir(parents=True, exist_ok=True)
-            probe = self.path / f"{_TEMPORARY}probe-{os.getpid()}"
+            probe = self.path / f"{TEMPORARY}probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -130,18 +135,15 @@ class RunDirectory:
         Raises:
             CheckpointError: the disk is full or cannot be written; what was there stays.
         """
-        temporary = self.path / f"{_TEMPORARY}{name}-{os.getpid()}"
+        temporary = self.path / f"{TEMPORARY}{name}-{os.getpid()}"
         target = self.path / name
         try:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            for file_name, data in {**files, MANIFEST: manifest_of(files)}.items():
-                _write_durably(temporary / file_name, data)
-            _flush_directory(temporary)
+            write_folder(temporary, {**files, MANIFEST: manifest_of(files)})
             if target.exists():  # left by a crash before `latest` named it
                 self._remove(name)
             temporary.replace(target)
-            _flush_directory(self.path)
+            flush_directory(self.path)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(
@@ -157,11 +159,11 @@ class RunDirectory:
         Raises:
             CheckpointError: it could not be written; it names what it named before.
         """
-        temporary = self.path / f"{_TEMPORARY}{pointer}-{os.getpid()}"
+        temporary = self.path / f"{TEMPORARY}{pointer}-{os.getpid()}"
         try:
-            _write_durably(temporary, f"{name}\n".encode())
+            write_durably(temporary, f"{name}\n".encode())
             temporary.replace(self.path / pointer)
-            _flush_directory(self.path)
+            flush_directory(self.path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise CheckpointError(
@@ -245,26 +247,11 @@ class RunDirectory:
             ) from error
 
     def _remove_hidden(self) -> None:
-        for entry in self.path.glob(f"{_TEMPORARY}*"):
+        for entry in self.path.glob(f"{TEMPORARY}*"):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _remove(self, name: str) -> None:
         # The rename makes the removal atomic: no half-deleted folder keeps a checkpoint's name.
-        doomed = self.path / f"{_TEMPORARY}removed-{name}-{os.getpid()}"
+        doomed = self.path / f"{TEMPORARY}removed-{name}-{os.getpid()}"
         (self.path / name).replace(doomed)
         shutil.rmtree(doomed)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

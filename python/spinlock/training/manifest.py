@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from spinlock import __version__
 from spinlock.errors import CheckpointError
 from spinlock.training.state import decode_json, encode_json
 
 FORMAT = "spinlock-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 lacks the token contract, which is computed where it is missing.
+_READABLE = (1, 2)
 MANIFEST = "manifest.json"
 
 
@@ -27,16 +30,34 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
     )
 
 
-def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+def listed_files(folder: Path) -> set[str]:
+    """Names of the files that a checkpoint's manifest lists, itself left out.
+
+    Raises:
+        CheckpointError: the folder is missing, foreign or of a newer format.
+    """
+    return set(_read_manifest(folder)["sha256"])
+
+
+def read_files(
+    folder: Path, names: Sequence[str], *, since_version_2: Sequence[str] = ()
+) -> dict[str, bytes]:
     """Files of a checkpoint, checked against its manifest.
+
+    Args:
+        folder: the checkpoint.
+        names: files that every checkpoint has.
+        since_version_2: files that checkpoints of format version 1 lack.
 
     Raises:
         CheckpointError: the folder is missing, foreign, of a newer format, incomplete or damaged.
     """
     manifest = _read_manifest(folder)
+    if manifest["format_version"] >= 2:
+        names = [*names, *since_version_2]
     files = {}
     for name in names:
-        expected = manifest.get(name)
+        expected = manifest["sha256"].get(name)
         data = _read(folder / name)
         if expected is None or data is None:
             raise CheckpointError(
@@ -51,7 +72,7 @@ def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     return files
 
 
-def _read_manifest(folder: Path) -> dict[str, str]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     data = _read(folder / MANIFEST)
     if data is None:
         what = "is no checkpoint of spinlock" if folder.is_dir() else "does not exist"
@@ -63,15 +84,15 @@ def _read_manifest(folder: Path) -> dict[str, str]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"'{folder / MANIFEST}' is not from spinlock: wrong 'format'")
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version not in _READABLE:
         raise CheckpointError(
             f"the checkpoint '{folder}' has format version {version!r}; this spinlock reads "
-            f"version {FORMAT_VERSION}: install the version that wrote it"
+            f"version {FORMAT_VERSION} and older: install the version that wrote it"
         )
     digests = manifest.get("sha256")
     if not isinstance(digests, dict):
         raise CheckpointError(f"'{folder / MANIFEST}' lists no files; use another checkpoint")
-    return digests
+    return manifest
 
 
 def _read(path: Path) -> bytes | None:
