@@ -3,6 +3,7 @@
 import builtins
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from diagnosis_models import families, trained
-from spinlock.training.checkpoint import load_model
+from spinlock.training.checkpoint import load_model, save_model
 
 RunCommand = Callable[..., Any]
 
@@ -116,6 +117,17 @@ def test_foreign_files_are_kept(run_command: RunCommand, run: Path, tmp_path: Pa
     assert (tmp_path / "thesis.html").read_text() == "years of work"
     assert run_command("diagnose", run, "--html", "thesis.html", "--overwrite", "-q").code == 0
     assert (tmp_path / "thesis.html").read_text(encoding="utf-8").startswith("<!DOCTYPE")
+
+
+def test_a_model_folder_without_history_is_diagnosed(
+    run_command: RunCommand, run: Path, tmp_path: Path
+) -> None:
+    saved = replace(load_model(run), history=(), metrics=None, data_fingerprint=None)
+    save_model(saved, tmp_path / "bare")
+    ended = run_command("diagnose", "bare", "--json", "--html", "x.html")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["data_changed"] is None
+    assert 'id="losses"' not in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 
 def test_changed_data_are_noticed(run_command: RunCommand, tmp_path: Path) -> None:

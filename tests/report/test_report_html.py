@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_earlier_report(
         del descriptor
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spinlock.report.files.os.fsync", full)
+    monkeypatch.setattr("spinlock.training.durable.os.fsync", full)
     with pytest.raises(SpinlockError, match="No space left on device"):
         write_whole(page, b"after")
     assert [path.name for path in tmp_path.iterdir()] == ["x.html"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from spinlock.errors import ConfigError, SpinlockError
+from spinlock.training.durable import replaced_file
 
 # Every file of a report carries it near its start: page, SVG and PNG.
 MARK = "spinlock diagnose"
@@ -41,16 +41,10 @@ def write_whole(path: Path, data: bytes) -> None:
         SpinlockError: the disk is full or the folder cannot be written to.
     """
     # Through a link: its target is replaced, not the link.
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name[:100]}.writing-{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        with replaced_file(path.resolve()) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise SpinlockError(
             f"could not write '{path}' ({error.strerror}); what was there before is untouched: "
             "free some space or choose another place"

@@ -177,7 +177,7 @@ class ImageRows:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """A model measured on a set of rows; what :func:`~spinlock.tokens.diagnosis_rows.diagnose` returns.
+    """A model measured on rows, by :func:`~spinlock.tokens.diagnosis_rows.diagnose`.
 
     Errors are in z-units, the units in which the model was trained: 1.0 is what predicting every
     feature's training mean would cost.

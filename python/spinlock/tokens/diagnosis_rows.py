@@ -20,7 +20,6 @@ from spinlock.training.wording import counted
 
 if TYPE_CHECKING:
     from spinlock.data.dataset import Dataset
-
     from spinlock.training.callbacks import EventHandler
     from spinlock.training.checkpoint import SavedModel
 
@@ -103,7 +102,8 @@ def own_rows(
         rows = f"{max_rows:,} of {rows}"
         chosen = chosen[sample_rows(len(chosen), max_rows, saved.config.random_seed)]
     chosen = np.sort(chosen)
-    changed = saved.data_fingerprint != data_fingerprint(table)
+    known = saved.data_fingerprint
+    changed = None if known is None else known != data_fingerprint(table)
     if changed:
         notes.append(_note("data_changed", _CHANGED, on_event))
 
