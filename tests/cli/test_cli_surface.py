@@ -12,7 +12,7 @@ import spinlock
 
 RunCommand = Callable[..., Any]
 
-COMMANDS = ("train-vqvae", "analyze")
+COMMANDS = ("train-vqvae", "analyze", "diagnose")
 
 
 def spawn(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +64,9 @@ def test_a_wrong_configuration_is_found_without_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_documented(command: str, run_command: RunCommand) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parents[2] / "docs"
+    own = docs / "cli" / f"{command}.md"
+    page = (own if own.exists() else docs / "cli.md").read_text(encoding="utf-8")
     shown = run_command(command, "--help").out
     flags = {word.rstrip(",") for word in shown.split() if word.startswith("--") and len(word) > 2}
     for flag in flags - {"--help"}:

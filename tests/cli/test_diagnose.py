@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diagnosis_models import families, trained
+from diagnosis_models import families, trained, trained_on
 from spinlock.training.checkpoint import load_model, save_model
 
 RunCommand = Callable[..., Any]
@@ -197,3 +197,20 @@ def test_a_missing_library_is_said_before_the_work(
     ended = run_command("diagnose", run, "--html", "x.html")
     assert (ended.code, ended.out) == (1, "")
     assert "needs jinja2: pip install 'spinlock-vq[report]'" in ended.err
+
+
+def test_families_of_the_run_are_read_from_other_data(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    """Series are encoded as in training, and families that the model does not know are left."""
+    rng = np.random.default_rng(0)
+    series = rng.normal(size=(120, 6, 2)).astype(np.float32).cumsum(axis=1)
+    np.savez(tmp_path / "series.npz", walk=series, other=rng.normal(size=(120, 3)))
+    saved = trained_on(
+        tmp_path, str(tmp_path / "series.npz"), families={"walk": {"encoder": "temporal_summary"}}
+    )
+    assert saved.path is not None
+    whole = measured(run_command, saved.path, "--split", "all")
+    found = measured(run_command, saved.path, "series.npz")
+    assert found["rows"] == 120
+    assert found["mean_mse"] == pytest.approx(whole["mean_mse"], rel=1e-6)

@@ -143,7 +143,7 @@ def _source(
     from spinlock.config.paths import expand_user
     from spinlock.data.dataset import open_dataset
 
-    with open_dataset(expand_user(data, "DATA")) as dataset:
+    with open_dataset(expand_user(data, "DATA"), saved.config.families) as dataset:
         yield dataset_rows(saved, dataset, max_rows=max_rows)
 
 
