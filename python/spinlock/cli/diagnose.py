@@ -66,7 +66,7 @@ def diagnose(
 ) -> None:
     """Measure a trained model: error per category, codebook usage, token collisions.
 
-    An earlier report or figure is replaced; other files only with --overwrite.
+    An earlier report or figure is replaced; --overwrite lets other files be replaced too.
     """
     session = context.find_object(Session) or Session()
     with session.reporting():
