@@ -1,0 +1,1 @@
+"""A trained model at work: raw rows to tokens and back, token files, diagnosis."""
