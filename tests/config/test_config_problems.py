@@ -116,8 +116,10 @@ def test_a_conflict_with_a_key_that_is_wrong_itself_is_not_guessed() -> None:
         ({"normalization_method": "zscore"}, "expected standard or mad"),
         ({"families": ["a"]}, "families: expected a mapping {family: {path, encoder}}"),
         ({"families": {1: {}}}, "names that are text, got 1; put it in quotes"),
-        ({"dataset_path": None}, "dataset_path: expected text, got null"),
-        ({"dataset_path": ["a", "b"]}, "got the list ['a', 'b']"),
+        ({"dataset_path": None}, "or a list of paths, got null"),
+        ({"dataset_path": ["a", 2]}, "got the list ['a', 2]"),
+        ({"dataset_path": []}, "dataset_path: expected a path, a glob, builtin:<name>, or a list"),
+        ({"dataset_path": {"a": "b"}}, "or a list of paths, got the mapping"),
     ],
 )
 def test_one_problem(section: dict[str, Any], says: str) -> None:

@@ -76,6 +76,17 @@ def test_aliases_and_merge_keys_work() -> None:
     assert read["again"] == {"a": 4, "b": [2, 3], "c": 5}
 
 
+def test_of_several_merged_mappings_the_first_wins() -> None:
+    text = """
+    one: &one {first key: 1, second key: 1}
+    two: &two {second key: 2, third key: 2}
+    both: {third key: 3, <<: [*one, *two]}
+    """
+    assert read_yaml(text, "x")["both"] == {"first key": 1, "second key": 1, "third key": 3}
+    with pytest.raises(ConfigError, match="merging mappings"):
+        read_yaml("a: {<<: [1]}", "x")
+
+
 def bomb(width: int, depth: int, item: str) -> str:
     lines = [f"a0: &a0 {item}"]
     for level in range(1, depth):

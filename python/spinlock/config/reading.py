@@ -102,6 +102,22 @@ class _Loader(yaml.SafeLoader):
             self._measure(node)
         return node
 
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """Writes merge keys out: a key's own value wins, then that of the first merged mapping.
+
+        PyYAML 6.0.4's own version takes the overridden value where merges are nested.
+        """
+        merged: dict[Any, Any] = {}
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for source in value.value if isinstance(value, SequenceNode) else [value]:
+                    if not isinstance(source, MappingNode):
+                        raise _problem("<< is for merging mappings, and this is none", source)
+                    self.flatten_mapping(source)
+                    merged = {pair[0].value: pair for pair in source.value} | merged
+        node.value = list((merged | {pair[0].value: pair for pair in own}).values())
+
     def _measure(self, node: Node) -> int:
         """Number of values that a node stands for once aliases are written out; checks keys."""
         key = id(node)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spinlock.config.base import Count, EmptyIsDefault, Expected, Section, Text
 from spinlock.config.cleaning import CleaningConfig
@@ -28,12 +28,31 @@ Families = Annotated[
 ]
 
 
+def _path_or_paths(value: Any) -> Any:
+    """A text, or a list of texts, none of them empty, all of them Unicode."""
+    entries = value if isinstance(value, list) else [value]
+    if not entries or not all(isinstance(entry, str) and entry for entry in entries):
+        raise ValueError
+    "".join(entries).encode("utf-8")
+    return value
+
+
+DatasetPath = Annotated[
+    Any,
+    AfterValidator(_path_or_paths),
+    Expected("a path, a glob, builtin:<name>, or a list of paths"),
+]
+
+
 class TrainConfig(Section):
     """A run, from its data set to its checkpoints; docs/configuration.md describes every key."""
 
-    dataset_path: Text
+    dataset_path: DatasetPath
     max_samples: Count | None = None
+    fit_rows: Literal["sample", "all"] = "sample"
     families: Families = None
+    exclude_columns: list[Text] = Field(default=[])
+    label_column: Text | None = None
     model: Annotated[ModelConfig, EmptyIsDefault] = ModelConfig()
     feature_cleaning: Annotated[CleaningConfig, EmptyIsDefault] = CleaningConfig()
     normalization_method: Literal["standard", "mad"] = "standard"

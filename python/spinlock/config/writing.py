@@ -21,12 +21,10 @@ def dump_config(config: TrainConfig) -> str:
     bit: ``load(dump(c)) == c``, and dumping that gives the same text.
 
     >>> text = dump_config(TrainConfig(dataset_path="builtin:digits"))
-    >>> print("\\n".join(text.splitlines()[:5]))
+    >>> print("\\n".join(text.splitlines()[:3]))
     dataset_path: builtin:digits
     max_samples: null
-    families: null
-    model:
-      compression_ratios: auto
+    fit_rows: sample
     """
     tree = plain(config.model_dump(mode="python"))
     for key in SAVED_KEYS:
