@@ -119,3 +119,15 @@ def test_progress_reaches_the_last_row(folder: Path) -> None:
     load_table(folder, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (60, 60)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_other_data_may_lack_what_was_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", features=VALUES, feature_names=NAMES)
+    options = {"exclude_columns": ["id"], "label_column": "kind"}
+    with open_dataset(tmp_path / "t.npz", **options, required=False) as dataset:  # type: ignore[arg-type]
+        assert dataset.names == tuple(NAMES)
+        assert dataset.labels() is None
+    with pytest.raises(DataError, match=r"label_column is 'kind'"):
+        load_table(tmp_path / "t.npz", label_column="kind")
+    with pytest.raises(DataError, match=r"exclude_columns names id"):
+        load_table(tmp_path / "t.npz", exclude_columns=["id"])

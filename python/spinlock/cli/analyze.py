@@ -51,12 +51,14 @@ def print_analysis(
         SpinlockError: whatever a run with this configuration would raise before it.
         OutputLost: standard output cannot be written to.
     """
+    from spinlock.cli.announcer import Announcer
     from spinlock.cli.plan import prepared_json, prepared_lines, print_plan
     from spinlock.cli.terminal import Terminal
     from spinlock.training.pipeline import analyze as prepare_run
 
     terminal = Terminal.open(verbosity)
-    prepared = prepare_run(config, on_event=terminal.event, recompute_ratios=recompute_ratios)
+    with Announcer(terminal, interval_seconds=config.logging.interval_seconds) as announcer:
+        prepared = prepare_run(config, on_event=announcer.event, recompute_ratios=recompute_ratios)
     if as_json:
         document = json.dumps(prepared_json(prepared), indent=2, allow_nan=False)
         terminal.result(document)

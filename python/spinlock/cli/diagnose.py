@@ -135,15 +135,24 @@ def _run(
 def _source(
     saved: SavedModel, data: str | None, split: Any, max_rows: int | None, terminal: Terminal
 ) -> Iterator[RowSource]:
+    from spinlock.cli.announcer import Announcer
     from spinlock.tokens.diagnosis_rows import dataset_rows, own_rows
 
     if data is None:
-        yield own_rows(saved, split, max_rows=max_rows, on_event=terminal.event)
+        with Announcer(terminal) as announcer:
+            rows = own_rows(saved, split, max_rows=max_rows, on_event=announcer.event)
+        yield rows
         return
     from spinlock.config.paths import expand_user
     from spinlock.data.dataset import open_dataset
 
-    with open_dataset(expand_user(data, "DATA"), saved.config.families) as dataset:
+    with open_dataset(
+        expand_user(data, "DATA"),
+        saved.config.families,
+        exclude_columns=saved.config.exclude_columns,
+        label_column=saved.config.label_column,
+        required=False,
+    ) as dataset:
         yield dataset_rows(saved, dataset, max_rows=max_rows)
 
 

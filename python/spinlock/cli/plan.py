@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spinlock.cli.terminal import Terminal
 from spinlock.report.plan_text import adaptive_compression_text, plan_table
+from spinlock.training.source import source_text
 
 if TYPE_CHECKING:
     from spinlock.analysis.plan import CompressionPlan
@@ -23,7 +24,7 @@ def print_plan(plan: CompressionPlan, terminal: Terminal) -> None:
 def prepared_lines(prepared: Prepared) -> list[str]:
     """What the run would start from, in a few lines."""
     return [
-        f"data: {prepared.config.dataset_path}, {prepared.num_rows:,} rows "
+        f"data: {source_text(prepared.config)}, {prepared.num_rows:,} rows "
         f"({len(prepared.train):,} to train on, {len(prepared.validation):,} held out)",
         f"features: {prepared.num_raw_features:,} read, {prepared.num_features:,} after cleaning, "
         f"in {len(prepared.plan.categories)} categories",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from spinlock.cli.announcer import Announcer
 from spinlock.cli.plan import print_plan
 from spinlock.cli.terminal import Terminal
 from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
@@ -43,6 +44,7 @@ class TrainingProgress(Callback):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terminal = terminal
+        self._announcer = Announcer(terminal, interval_seconds=interval_seconds)
         self._interval = interval_seconds
         self._on_saved = on_saved
         self._clock = clock
@@ -58,12 +60,13 @@ class TrainingProgress(Callback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._announcer.__exit__(kind, error, trace)
         if self._view is not None:
             self._view.stop()
 
     def on_event(self, event: Event) -> None:
         """Said as the verbosity asks."""
-        self._terminal.event(event)
+        self._announcer.event(event)
 
     def on_prepared(self, prepared: Prepared) -> None:
         """The published text and the plan."""

@@ -82,8 +82,8 @@ class Terminal:
 
     def event(self, event: Event) -> None:
         """Says what the pipeline reports, as far as the verbosity asks for it."""
-        if event.kind == "interrupted":
-            return  # the command's last words say it, with the whole command to go on
+        if event.kind in ("interrupted", "progress"):
+            return  # said by the command's last words, and by its bar
         if event.kind in WARNINGS:
             self._to_err(f"note: {event.message}")
         elif event.kind == "cleaned":

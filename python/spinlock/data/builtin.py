@@ -58,7 +58,7 @@ class TableContents:
 @contextmanager
 def open_builtin(dataset_path: str, selection: Selection) -> Iterator[Contents]:
     """``builtin:<name>`` as ``Contents``; DataError lists the known names."""
-    if selection.label is not None:
+    if selection.label is not None and selection.required:
         raise DataError(
             f"label_column is {selection.label!r}, but {dataset_path} brings its own labels, if "
             "any; leave it out."

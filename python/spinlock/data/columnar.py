@@ -189,6 +189,8 @@ def _label_of(where: str, fields: Sequence[Field], selection: Selection) -> str 
     if selection.label is None:
         return LABELS if LABELS in names else None
     if selection.label not in names:
+        if not selection.required:
+            return None
         raise DataError(
             f"label_column is {selection.label!r}, but {where} has no column of that name; it "
             f"has: {listed(names)}."

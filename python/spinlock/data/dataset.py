@@ -135,6 +135,24 @@ def _state(path: Path) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of each file; see :func:`open_dataset`."""
+
+    families: Mapping[str, FamilyEntry] | None
+    exclude_columns: Sequence[str]
+    label_column: str | None
+    required: bool
+
+    def selection(self) -> Selection:
+        """A fresh selection for one file.
+
+        Raises:
+            DataError: names that are empty or no list.
+        """
+        return Selection.of(self.exclude_columns, self.label_column, required=self.required)
+
+
 @contextmanager
 def open_dataset(
     dataset_path: DatasetPath,
@@ -142,6 +160,7 @@ def open_dataset(
     *,
     exclude_columns: Sequence[str] = (),
     label_column: str | None = None,
+    required: bool = True,
 ) -> Iterator[Dataset]:
     """Open a data set for reading in blocks; docs/formats.md describes the formats.
 
@@ -151,6 +170,7 @@ def open_dataset(
         families: the families to load, in this order; None: all that the data set has.
         exclude_columns: names or globs of columns to leave out.
         label_column: the column or array that holds the labels; None: ``labels``, if there is one.
+        required: columns named by ``exclude_columns`` and ``label_column`` must be there.
 
     Raises:
         DataError: anything about the data set that cannot be used, in one readable message.
@@ -162,25 +182,21 @@ def open_dataset(
     from spinlock.data.shards import expand, open_shards
 
     paths = expand(dataset_path)
-    Selection.of(exclude_columns, label_column)
+    wanted = Wanted(families, exclude_columns, label_column, required)
+    wanted.selection()
     if len(paths) > 1:
-        yield open_shards(paths, families, exclude_columns, label_column)
+        yield open_shards(paths, wanted)
         return
-    with open_file(paths[0], families, exclude_columns, label_column) as dataset:
+    with open_file(paths[0], wanted) as dataset:
         yield dataset
 
 
 @contextmanager
-def open_file(
-    path: str,
-    families: Mapping[str, FamilyEntry] | None,
-    exclude_columns: Sequence[str],
-    label_column: str | None,
-) -> Iterator[FileDataset]:
+def open_file(path: str, wanted: Wanted) -> Iterator[FileDataset]:
     """One file, or built-in set, as a ``Dataset``; see :func:`open_dataset`."""
-    selection = Selection.of(exclude_columns, label_column)
+    selection = wanted.selection()
     with open_contents(path, selection) as contents:
-        parts = tuple(plan_parts(contents, families, selection))
+        parts = tuple(plan_parts(contents, wanted.families, selection))
         in_file = not path.startswith(PREFIX) and path != MEMORY
         file = Unchanged.of(Path(path).expanduser()) if in_file else None
         yield FileDataset(contents, parts, file)

@@ -51,9 +51,12 @@ class Hdf5Array:
 class Hdf5Contents:
     """An open HDF5 file; see docs/formats.md for its layout."""
 
-    def __init__(self, where: str, file: Any, label: str | None = None) -> None:
+    def __init__(
+        self, where: str, file: Any, label: str | None = None, *, label_required: bool = True
+    ) -> None:
         self.where = where
-        self._label = label
+        self._label = selection.label
+        self._label_required = selection.required
         self._file = file
 
     def family_names(self) -> tuple[str, ...]:
@@ -102,7 +105,7 @@ class Hdf5Contents:
         path = self._label or LABELS
         dataset = self._walk(path)[-1]
         if not isinstance(dataset, h5py.Dataset):
-            if self._label is None:
+            if self._label is None or not self._label_required:
                 return None
             raise DataError(
                 f"label_column is {path!r}, but {self.where} has no data set at that path."
@@ -178,4 +181,4 @@ def open_hdf5(path: Path, selection: Selection) -> Iterator[Contents]:
     with damage_as_data_error(str(path), "an HDF5 file"):
         file = h5py.File(path, "r")
     with file:
-        yield Hdf5Contents(str(path), file, selection.label)
+        yield Hdf5Contents(str(path), file, selection)

@@ -138,8 +138,9 @@ class NpyContents:
 class NpzContents:
     """An ``.npz`` archive: one ``features`` matrix, or one array per family."""
 
-    def __init__(self, where: str, archive: zipfile.ZipFile, label: str | None = None) -> None:
+    def __init__(self, where: str, archive: zipfile.ZipFile, selection: Selection) -> None:
         self.where = where
+        label = selection.label
         self._label = label or LABELS
         self._archive = archive
         self._members: dict[str, zipfile.ZipInfo] = {}
@@ -150,7 +151,7 @@ class NpzContents:
             if name in self._members:
                 raise DataError(f"{where} holds two arrays named {name!r}; write it anew.")
             self._members[name] = member
-        if label is not None and label not in self._members:
+        if label is not None and label not in self._members and selection.required:
             raise DataError(
                 f"label_column is {label!r}, but {where} holds no array of that name; it holds: "
                 f"{listed(list(self._members))}."
@@ -262,13 +263,13 @@ def open_npz(path: Path, selection: Selection) -> Iterator[Contents]:
     with damage_as_data_error(str(path), "an .npz archive"):
         archive = zipfile.ZipFile(path)
     with archive:
-        yield NpzContents(str(path), archive, selection.label)
+        yield NpzContents(str(path), archive, selection)
 
 
 @contextmanager
 def open_npy(path: Path, selection: Selection) -> Iterator[Contents]:
     """A ``.npy`` file as ``Contents``."""
-    if selection.label is not None:
+    if selection.label is not None and selection.required:
         raise DataError(
             f"label_column is {selection.label!r}, but {path} is a single array without labels; "
             "leave it out."

@@ -17,6 +17,7 @@ class Selection:
         exclude: names or globs (``fnmatch``, case-sensitive) of columns to leave out, matched
             against ``family::name`` and against what stands behind the last ``::``.
         label: the array or column that holds the labels; None: ``labels``, where there is one.
+        required: what is named must be there; else it is left out where it is.
         used: the entries of ``exclude`` that have met a column.
 
     >>> selection = Selection(("id", "shape::*_raw"))
@@ -26,10 +27,11 @@ class Selection:
 
     exclude: tuple[str, ...] = ()
     label: str | None = None
+    required: bool = True
     used: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, exclude: Sequence[str], label: str | None) -> "Selection":
+    def of(cls, exclude: Sequence[str], label: str | None, *, required: bool = True) -> "Selection":
         """Checked.
 
         Raises:
@@ -39,7 +41,7 @@ class Selection:
             raise DataError(f"exclude_columns is {exclude!r}; expected a list of names or globs.")
         if "" in exclude or label == "":
             raise DataError("exclude_columns and label_column expect names; got an empty text.")
-        return cls(tuple(exclude), label)
+        return cls(tuple(exclude), label, required)
 
     def excludes(self, name: str) -> bool:
         """Whether a column is left out; remembers the entries that said so."""
@@ -55,7 +57,7 @@ class Selection:
             DataError: names them, with what may be meant.
         """
         unused = [pattern for pattern in self.exclude if pattern not in self.used]
-        if unused:
+        if unused and self.required:
             likely = likely_names(unused[:5], names[:2000])
             meant = f" Perhaps {listed(list(likely.values()))}?" if likely else ""
             raise DataError(

@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 
 from spinlock.data.builtin import PREFIX
 from spinlock.data.columns import match_columns
-from spinlock.data.dataset import BLOCK_ROWS, DatasetPath, FileDataset, Unchanged, open_file
+from spinlock.data.dataset import (
+    BLOCK_ROWS,
+    DatasetPath,
+    FileDataset,
+    Unchanged,
+    Wanted,
+    open_file,
+)
 from spinlock.data.encoded import Block
-from spinlock.data.families import FamilyEntry
 from spinlock.data.opening import FORMATS, MEMORY, extension_of
 from spinlock.data.table import listed
 from spinlock.errors import DataError
@@ -125,9 +131,7 @@ class ShardedDataset:
     names: tuple[str, ...]
     families: tuple[str, ...]
     shards: tuple[Shard, ...]
-    wanted: Mapping[str, FamilyEntry] | None
-    exclude_columns: tuple[str, ...]
-    label_column: str | None
+    wanted: Wanted
 
     @property
     def num_rows(self) -> int:
@@ -164,18 +168,12 @@ class ShardedDataset:
 
     def _reopened(self, shard: Shard) -> Iterator[FileDataset]:
         shard.file.check()
-        path = str(shard.file.path)
-        with open_file(path, self.wanted, self.exclude_columns, self.label_column) as dataset:
+        with open_file(str(shard.file.path), self.wanted) as dataset:
             yield dataset
         shard.file.check()
 
 
-def open_shards(
-    paths: Sequence[str],
-    families: Mapping[str, FamilyEntry] | None,
-    exclude_columns: Sequence[str],
-    label_column: str | None,
-) -> ShardedDataset:
+def open_shards(paths: Sequence[str], wanted: Wanted) -> ShardedDataset:
     """Reads the header of every file; columns are matched to the first file's by name.
 
     Raises:
@@ -185,7 +183,7 @@ def open_shards(
     owners: tuple[str, ...] = ()
     shards: list[Shard] = []
     for path in paths:
-        with open_file(path, families, exclude_columns, label_column) as dataset:
+        with open_file(path, wanted) as dataset:
             if not shards:
                 names, owners = dataset.names, dataset.families
             order = None
@@ -194,6 +192,4 @@ def open_shards(
             assert dataset.file is not None, "several files are files"
             shards.append(Shard(dataset.file, dataset.num_rows, order))
     where = f"{len(paths)} files ({paths[0]} to {paths[-1]})"
-    return ShardedDataset(
-        where, names, owners, tuple(shards), families, tuple(exclude_columns), label_column
-    )
+    return ShardedDataset(where, names, owners, tuple(shards), wanted)

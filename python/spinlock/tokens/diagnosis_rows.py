@@ -16,6 +16,7 @@ from spinlock.tokens.diagnosis import Diagnosis
 from spinlock.tokens.diagnosis_pass import DiagnosisPass
 from spinlock.training.callbacks import Event
 from spinlock.training.prepare import data_fingerprint, ignore, load, split
+from spinlock.training.source import open_source, source_text
 from spinlock.training.wording import counted
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def own_rows(
     if split_name not in ("validation", "training", "all"):
         raise ConfigError(f"split {split_name!r}: expected validation, training or all")
     try:
-        table = load(saved.config, on_event)
+        with open_source(saved.config, None) as source:
+            table = load(saved.config, source, on_event)
     except DataError as error:
         raise DataError(
             f"{error}\nThis is the data set that the model was trained on; name the data to "
@@ -112,7 +114,7 @@ def own_rows(
             yield table.features[chosen[start : start + _BLOCK_ROWS]][:, order]
 
     return RowSource(
-        str(saved.config.dataset_path), rows, len(chosen), blocks, changed, tuple(notes)
+        source_text(saved.config), rows, len(chosen), blocks, changed, tuple(notes)
     )
 
 

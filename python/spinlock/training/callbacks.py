@@ -20,7 +20,8 @@ class Event:
     Attributes:
         kind: a stable word to switch on: ``loaded``, ``split``, ``cleaned``, ``categories``,
             ``ratios_reused``, ``initialised``, ``no_lock``, ``previous_run_moved``, ``resumed``,
-            ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``interrupted``.
+            ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``interrupted``, and
+            ``progress``; see :func:`progress_event`.
         message: one sentence for a person.
         details: the figures in the message, as plain values.
     """
@@ -31,6 +32,15 @@ class Event:
 
 
 EventHandler = Callable[[Event], None]
+
+
+def progress_event(task: str, done: int, total: int | None) -> Event:
+    """How far a pass over rows is; the last one of a task has ``done == total``.
+
+    >>> progress_event("reading", 500, 1000).details
+    {'done': 500, 'total': 1000}
+    """
+    return Event("progress", task, {"done": done, "total": total})
 
 
 @dataclass(frozen=True)

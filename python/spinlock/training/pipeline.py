@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from spinlock.data.table import FeatureTable
 from spinlock.errors import CheckpointError, ConfigError
 from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
 from spinlock.training.checkpoint import SENSELESS, CheckpointWriter, SavedRun, read_run
@@ -64,17 +65,22 @@ class TrainResult:
 
 
 def analyze(
-    config: TrainConfig, *, on_event: EventHandler = ignore, recompute_ratios: bool = False
+    config: TrainConfig,
+    *,
+    table: FeatureTable | None = None,
+    on_event: EventHandler = ignore,
+    recompute_ratios: bool = False,
 ) -> Prepared:
     """Everything up to the first step on real data: what a dry run does; writes nothing.
 
     Builds and initialises the model as well, so that a configuration which passes here trains.
+    Arguments are those of :func:`~spinlock.training.prepare.prepare`.
 
     Raises:
         ConfigError, DataError: as :func:`train`.
     """
     device = find_device(config.device)
-    prepared = prepare(config, on_event=on_event, recompute_ratios=recompute_ratios)
+    prepared = prepare(config, table=table, on_event=on_event, recompute_ratios=recompute_ratios)
     with reproducible(config.random_seed, device):
         start_model(prepared, _to(prepared.train, device), on_event)
     return prepared
@@ -83,6 +89,7 @@ def analyze(
 def train(
     config: TrainConfig,
     *,
+    table: FeatureTable | None = None,
     resume: str | Path | None = None,
     dry_run: bool = False,
     recompute_ratios: bool = False,
@@ -97,6 +104,8 @@ def train(
 
     Args:
         config: the configuration.
+        table: data in memory, used instead of ``config.dataset_path``, which becomes ``memory:``.
+            To resume such a run, give the same table again.
         resume: ``"latest"`` (in ``training.checkpoint_dir``), a checkpoint folder, or a
             checkpoint_dir whose latest is meant; None starts a new run, and moves the checkpoints
             of an earlier one in the same directory aside.
@@ -125,6 +134,7 @@ def train(
             config,
             directory,
             callback,
+            table=table,
             resume=resume,
             dry_run=dry_run,
             recompute_ratios=recompute_ratios,
@@ -136,6 +146,7 @@ def _run(
     directory: RunDirectory,
     callback: Callback,
     *,
+    table: FeatureTable | None,
     resume: str | Path | None,
     dry_run: bool,
     recompute_ratios: bool,
@@ -145,9 +156,11 @@ def _run(
     device = find_device(config.device)
     saved = None if resume is None else _read(resume, config, directory)
     if saved is None:
-        prepared = prepare(config, on_event=callback.on_event, recompute_ratios=recompute_ratios)
+        prepared = prepare(
+            config, table=table, on_event=callback.on_event, recompute_ratios=recompute_ratios
+        )
     else:
-        prepared = prepare_resumed(config, saved, callback.on_event)
+        prepared = prepare_resumed(config, saved, callback.on_event, table)
     callback.on_prepared(prepared)
     with reproducible(config.random_seed, device):
         rows = _to(prepared.train, device)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from spinlock.analysis.plan import CompressionPlan, build_plan, plan_from_saved_ratios
-from spinlock.analysis.profile import profile_category
+from spinlock.analysis.profile import CategoryProfile, profile_category
 from spinlock.analysis.ratios import AutoRatios, parse_compression_ratios
 from spinlock.training.preprocessing import Matrix
 
@@ -32,6 +33,31 @@ def precompute_compression_ratios(
         ConfigError: computed, given or overridden ratios and levels of other categories.
         DataError: features that have no profile.
     """
+    return plan_from_profiles(
+        config,
+        groups,
+        len(cleaned),
+        lambda name, columns: profile_category(name, cleaned[:, columns]),
+    )
+
+
+def plan_from_profiles(
+    config: TrainConfig,
+    groups: CategoryGroups,
+    training_rows: int,
+    profile: Callable[[str, list[int]], CategoryProfile],
+) -> CompressionPlan:
+    """The same plan from a way to profile a category, which is asked where ratios are measured.
+
+    Args:
+        config: a run's configuration.
+        groups: the categories.
+        training_rows: rows that the codebooks are trained on.
+        profile: (category, its columns) -> its profile.
+
+    Raises:
+        ConfigError, DataError: as :func:`precompute_compression_ratios`.
+    """
     model = config.model
     counts = dict(zip(groups.names, groups.sizes, strict=True))
     dimensions: dict[str, Any] = {
@@ -39,7 +65,7 @@ def precompute_compression_ratios(
         "codebook_sizing": model.codebook_sizing,
         "hierarchy": model.hierarchy,
         "num_levels": model.num_levels,
-        "num_samples": len(cleaned),
+        "num_samples": training_rows,
         "level_overrides": _level_overrides(config),
     }
     if reuses_ratios(config):
@@ -53,7 +79,7 @@ def precompute_compression_ratios(
     profiles = None
     if isinstance(ratios, AutoRatios):
         profiles = {
-            name: profile_category(name, cleaned[:, list(columns)])
+            name: profile(name, list(columns))
             for name, columns in zip(groups.names, groups.columns, strict=True)
         }
     return build_plan(ratios=ratios, profiles=profiles, **dimensions)

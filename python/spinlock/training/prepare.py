@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spinlock.data.categories import discover_categories
-from spinlock.data.cleaning import FeatureCleaner
-from spinlock.data.normalisation import Normaliser
-from spinlock.data.readers import load_table
+from spinlock.data.dataset import Dataset
+from spinlock.data.opening import MEMORY
+from spinlock.data.readers import read_table
+from spinlock.data.sampling import sample_rows
 from spinlock.data.split import Rows, split_rows
 from spinlock.data.table import FeatureTable
-from spinlock.training.callbacks import Event, EventHandler
+from spinlock.training.callbacks import Event, EventHandler, progress_event
+from spinlock.training.fitting import fit_in_memory, fit_in_passes
 from spinlock.training.planning import (
-    precompute_compression_ratios,
     resolved_config,
     reuses_ratios,
     without_computed_ratios,
 )
 from spinlock.training.prepared import Prepared
-from spinlock.training.preprocessing import Preprocessing
+from spinlock.training.source import open_source, rows_without, source_text
 from spinlock.training.wording import counted
 
 if TYPE_CHECKING:
@@ -34,12 +34,17 @@ def ignore(event: Event) -> None:
 
 
 def prepare(
-    config: TrainConfig, *, on_event: EventHandler = ignore, recompute_ratios: bool = False
+    config: TrainConfig,
+    *,
+    table: FeatureTable | None = None,
+    on_event: EventHandler = ignore,
+    recompute_ratios: bool = False,
 ) -> Prepared:
-    """Everything before a model: data, categories and plan, fitted on the training rows only.
+    """Everything before a model: data, categories and plan, fitted without the held-out rows.
 
     Args:
         config: a run's configuration.
+        table: data in memory, used instead of ``config.dataset_path``, which becomes ``memory:``.
         on_event: is told what each stage found.
         recompute_ratios: measure the ratios although the configuration carries computed ones.
 
@@ -49,68 +54,71 @@ def prepare(
     """
     if recompute_ratios:
         config = without_computed_ratios(config)
-    table = load(config, on_event)
-    train_rows, validation_rows = split(config, table, on_event)
-    train = table.take_rows(train_rows)
-    cleaner = FeatureCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
-    cleaned = cleaner.fit(train).transform(train)
-    names = tuple(str(name) for name in cleaner.get_feature_names_out())
-    on_event(Event("cleaned", str(cleaner.report_), {"report": cleaner.report_}))
-    settings = config.training
-    groups = discover_categories(
-        cleaned,
-        names,
-        tuple(table.families[column] for column in cleaner.kept_),
-        assignment=settings.category_assignment,
-        num_categories_auto=settings.num_categories_auto,
-        max_clusters=settings.max_clusters,
-        min_features_per_category=settings.min_features_per_category,
-        isolated_families=tuple(settings.isolated_families),
-        seed=config.random_seed,
-    )
-    sizes = dict(zip(groups.names, groups.sizes, strict=True))
-    listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    on_event(
-        Event(
-            "categories",
-            f"{counted(len(sizes), 'category', 'categories')} (features): {listed}",
-            sizes,
-        )
-    )
+    config = about(config, table)
+    with open_source(config, table) as source:
+        sample = load(config, source, on_event)
+        train_rows, validation_rows = split(config, sample, on_event)
+        if config.fit_rows == "all" and sample.num_rows < source.num_rows:
+            numbers = sample_rows(source.num_rows, sample.num_rows, config.random_seed)
+            held_out = np.sort(numbers[validation_rows])
+            rows = source.num_rows - len(held_out)
+            message = f"fitting on {counted(rows, 'row')}: all but the held-out ones"
+            on_event(Event("fit_rows", message, {"rows": rows}))
+            fitted = fit_in_passes(
+                config,
+                lambda: rows_without(source, held_out),
+                source.names,
+                source.families,
+                num_rows=rows,
+                training_rows=len(train_rows),
+                on_event=on_event,
+            )
+        else:
+            fitted = fit_in_memory(config, sample.take_rows(train_rows), on_event)
     reused = reuses_ratios(config)
-    plan = precompute_compression_ratios(config, cleaned, groups)
     if reused:
         message = (
             "compression ratios are those that the configuration carries from an earlier run; "
             "--recompute-ratios measures them anew"
         )
         on_event(Event("ratios_reused", message))
-    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
-    normaliser.fit(cleaned[:, groups.order], names=[names[column] for column in groups.order])
-    preprocessing = Preprocessing(table.names, table.families, cleaner, groups, normaliser)
+    preprocessing = fitted.preprocessing
     return Prepared(
-        config=resolved_config(config, plan),
+        config=resolved_config(config, fitted.plan),
         preprocessing=preprocessing,
-        plan=plan,
-        train=preprocessing.transform(train.features),
-        validation=preprocessing.transform(table.take_rows(validation_rows).features),
-        cleaning_report=cleaner.report_,
-        data_fingerprint=data_fingerprint(table),
+        plan=fitted.plan,
+        train=preprocessing.transform(sample.features[train_rows]),
+        validation=preprocessing.transform(sample.features[validation_rows]),
+        cleaning_report=preprocessing.cleaner.report_,
+        data_fingerprint=data_fingerprint(sample),
         ratios_reused=reused,
     )
 
 
-def load(config: TrainConfig, on_event: EventHandler) -> FeatureTable:
-    """The data set that a configuration names."""
-    table = load_table(
-        config.dataset_path, config.families, config.max_samples, seed=config.random_seed
+def about(config: TrainConfig, table: FeatureTable | None) -> TrainConfig:
+    """The configuration as a checkpoint keeps it: data in memory have no path."""
+    if table is None:
+        return config
+    return config.model_copy(update={"dataset_path": MEMORY})
+
+
+def load(config: TrainConfig, source: Dataset, on_event: EventHandler) -> FeatureTable:
+    """The rows of a data set that a run keeps in memory: all, or a sample of ``max_samples``."""
+    table = read_table(
+        source,
+        config.max_samples,
+        config.random_seed,
+        on_progress=lambda done, total: on_event(progress_event("reading", done, total)),
     )
+    whole = source.num_rows
+    rows = counted(table.num_rows, "row")
     message = (
-        f"{config.dataset_path}: {counted(table.num_rows, 'row')}, "
+        f"{source_text(config)}: {rows if table.num_rows == whole else f'{rows} of {whole:,}'}, "
         f"{counted(table.num_features, 'feature')} in "
         f"{counted(len(table.family_names), 'family', 'families')}"
     )
-    on_event(Event("loaded", message, {"rows": table.num_rows, "features": table.num_features}))
+    details = {"rows": table.num_rows, "features": table.num_features, "rows_in_all": whole}
+    on_event(Event("loaded", message, details))
     return table
 
 

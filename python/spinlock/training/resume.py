@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spinlock.data.table import FeatureTable
 from spinlock.errors import CheckpointError, ConfigError, DataError
 from spinlock.training.callbacks import EventHandler
 from spinlock.training.checkpoint import SavedRun, find_checkpoint
 from spinlock.training.folder import RunDirectory, position
-from spinlock.training.prepare import data_fingerprint, load, split
+from spinlock.training.prepare import about, data_fingerprint, load, split
 from spinlock.training.prepared import Prepared
+from spinlock.training.source import open_source, source_text
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
@@ -69,7 +71,12 @@ def check_nothing_later(folder: Path, directory: RunDirectory) -> None:
         )
 
 
-def prepare_resumed(config: TrainConfig, saved: SavedRun, on_event: EventHandler) -> Prepared:
+def prepare_resumed(
+    config: TrainConfig,
+    saved: SavedRun,
+    on_event: EventHandler,
+    table: FeatureTable | None = None,
+) -> Prepared:
     """What :func:`~spinlock.training.prepare.prepare` gave the run, from its checkpoint.
 
     The data set is read again and must be the same; nothing is fitted again.
@@ -78,13 +85,15 @@ def prepare_resumed(config: TrainConfig, saved: SavedRun, on_event: EventHandler
         ConfigError: a key differs that would change the result.
         DataError: the data set has changed.
     """
+    config = about(config, table)
     _check_config(config, saved)
-    table = load(config, on_event)
+    with open_source(config, table) as source:
+        table = load(config, source, on_event)
     fingerprint = data_fingerprint(table)
     if fingerprint != saved.data_fingerprint:
         schema = "columns" if table.names != saved.preprocessing.names else "values"
         raise DataError(
-            f"{config.dataset_path} is not the data set that '{saved.path}' was trained on: its "
+            f"{source_text(config)} is not the data set that '{saved.path}' was trained on: its "
             f"{schema} differ. Resume with the same data, or start a new run on this one"
         )
     train, validation = split(config, table, on_event)

@@ -1,0 +1,162 @@
+"""Fitting cleaning, categories, ratios and normalisation on training rows: in memory or in passes.
+
+Both ways use the same mergeable statistics.  In passes, memory does not grow with the rows: the
+data set is read three times, once for the columns as they come, once for the columns repaired, and
+once for the columns that stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from spinlock.analysis.plan import CompressionPlan
+from spinlock.analysis.profile import profile_from_gram
+from spinlock.analysis.statistics import GramMatrix, Moments, MomentsResult, RowReservoir, RowSample
+from spinlock.data.categories import CategoryGroups, discover_categories
+from spinlock.data.cleaning import FeatureCleaner
+from spinlock.data.normalisation import Normaliser
+from spinlock.data.table import FeatureTable
+from spinlock.training.callbacks import Event, EventHandler, progress_event
+from spinlock.training.planning import plan_from_profiles, precompute_compression_ratios
+from spinlock.training.preprocessing import Matrix, Preprocessing
+from spinlock.training.wording import counted
+
+if TYPE_CHECKING:
+    from spinlock.config import TrainConfig
+
+Blocks = Callable[[], Iterable[Matrix]]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What was learned from the training rows."""
+
+    preprocessing: Preprocessing
+    plan: CompressionPlan
+
+
+def fit_in_memory(config: TrainConfig, train: FeatureTable, on_event: EventHandler) -> Fitted:
+    """Fits on training rows in memory.
+
+    Raises:
+        DataError: data that cannot be cleaned, grouped or profiled.
+        ConfigError: ratios or levels for other categories than there are.
+    """
+    cleaner = _cleaner(config).fit(train)
+    on_event(Event("cleaned", str(cleaner.report_), {"report": cleaner.report_}))
+    cleaned = cleaner.transform(train)
+    groups = _groups(config, cleaned, cleaner, train.families, on_event)
+    plan = precompute_compression_ratios(config, cleaned, groups)
+    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    normaliser.fit(cleaned[:, groups.order], names=_grouped_names(cleaner, groups))
+    return Fitted(Preprocessing(train.names, train.families, cleaner, groups, normaliser), plan)
+
+
+def fit_in_passes(
+    config: TrainConfig,
+    blocks: Blocks,
+    names: tuple[str, ...],
+    families: tuple[str, ...],
+    *,
+    num_rows: int,
+    training_rows: int,
+    on_event: EventHandler,
+) -> Fitted:
+    """Fits on blocks of rows that are read anew for every pass.
+
+    Args:
+        config: a run's configuration.
+        blocks: each call gives all rows in order, in blocks ``[n, D]``.
+        names, families: of the D columns.
+        num_rows: rows in all blocks, for the progress.
+        training_rows: rows that the model will be trained on, for codebook sizes that follow it.
+        on_event: is told what each pass found, and how far it is.
+
+    Raises:
+        DataError, ConfigError: as :func:`fit_in_memory`.
+    """
+
+    def told(task: str) -> Blocks:
+        def run() -> Iterable[Matrix]:
+            done = 0
+            for block in blocks():
+                yield block
+                done += len(block)
+                on_event(progress_event(task, done, num_rows))
+
+        return run
+
+    cleaner = _cleaner(config).fit_blocks(told("cleaning"), names)
+    on_event(Event("cleaned", str(cleaner.report_), {"report": cleaner.report_}))
+    moments, gram = Moments(), GramMatrix()
+    reservoir = RowReservoir(seed=config.random_seed)
+    for block in told("measuring features")():
+        cleaned = cleaner.transform(block)
+        reservoir.update(cleaned, first_row=moments.num_rows)
+        moments.update(cleaned)
+        gram.update(cleaned)
+    sample, measured = reservoir.finalise(), gram.finalise()
+    groups = _groups(config, sample, cleaner, families, on_event)
+    plan = plan_from_profiles(
+        config,
+        groups,
+        training_rows,
+        lambda name, columns: profile_from_gram(name, measured, columns),
+    )
+    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    normaliser.fit_statistics(
+        _reordered(moments.finalise(), groups.order),
+        replace(sample, rows=sample.rows[:, groups.order]),
+        _grouped_names(cleaner, groups),
+    )
+    return Fitted(Preprocessing(names, families, cleaner, groups, normaliser), plan)
+
+
+def _cleaner(config: TrainConfig) -> FeatureCleaner:
+    return FeatureCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
+
+
+def _groups(
+    config: TrainConfig,
+    cleaned: Matrix | RowSample,
+    cleaner: FeatureCleaner,
+    families: tuple[str, ...],
+    on_event: EventHandler,
+) -> CategoryGroups:
+    settings = config.training
+    groups = discover_categories(
+        cleaned,
+        tuple(str(name) for name in cleaner.get_feature_names_out()),
+        tuple(families[column] for column in cleaner.kept_),
+        assignment=settings.category_assignment,
+        num_categories_auto=settings.num_categories_auto,
+        max_clusters=settings.max_clusters,
+        min_features_per_category=settings.min_features_per_category,
+        isolated_families=tuple(settings.isolated_families),
+        seed=config.random_seed,
+    )
+    sizes = dict(zip(groups.names, groups.sizes, strict=True))
+    listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    found = counted(len(sizes), "category", "categories")
+    on_event(Event("categories", f"{found} (features): {listed}", sizes))
+    return groups
+
+
+def _grouped_names(cleaner: FeatureCleaner, groups: CategoryGroups) -> list[str]:
+    names = cleaner.get_feature_names_out()
+    return [str(names[column]) for column in groups.order]
+
+
+def _reordered(moments: MomentsResult, order: tuple[int, ...]) -> MomentsResult:
+    columns = list(order)
+    return MomentsResult(
+        num_rows=moments.num_rows,
+        count=moments.count[columns],
+        non_finite=moments.non_finite[columns],
+        mean=moments.mean[columns],
+        variance=moments.variance[columns],
+        minimum=moments.minimum[columns],
+        maximum=moments.maximum[columns],
+    )
