@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from spinlock.analysis.compression_plan import CompressionPlan
 from spinlock.tokens.diagnosis import Diagnosis
 from spinlock.training.callbacks import EpochRecord
+from spinlock.training.source import source_text
 
 if TYPE_CHECKING:
     from spinlock.tokens.diagnosis_rows import RowSource
@@ -49,7 +50,7 @@ def diagnosis_report(
     epochs = f"{len(saved.history):,} of {settings.num_epochs:,} epochs" if saved.history else "-"
     facts = (
         ("checkpoint", "-" if saved.path is None else str(saved.path)),
-        ("trained on", _data_text(saved.config.dataset_path)),
+        ("trained on", source_text(saved.config)),
         ("measured on", f"{source.rows} of {source.data}"),
         ("model", f"{model.hierarchy}, {model.num_categories} x {model.num_levels} quantizers"),
         ("features", f"{kept:,} of {raw:,} columns kept by cleaning"),
@@ -68,7 +69,3 @@ def diagnosis_report(
         facts=facts,
         config=config,
     )
-
-
-def _data_text(path: str | Sequence[str]) -> str:
-    return path if isinstance(path, str) else ", ".join(path)

@@ -113,9 +113,7 @@ def own_rows(
         for start in range(0, len(chosen), _BLOCK_ROWS):
             yield table.features[chosen[start : start + _BLOCK_ROWS]][:, order]
 
-    return RowSource(
-        source_text(saved.config), rows, len(chosen), blocks, changed, tuple(notes)
-    )
+    return RowSource(source_text(saved.config), rows, len(chosen), blocks, changed, tuple(notes))
 
 
 def dataset_rows(saved: SavedModel, dataset: Dataset, *, max_rows: int | None = None) -> RowSource:
