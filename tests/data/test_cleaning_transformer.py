@@ -18,6 +18,7 @@ from spinlock.data.cleaning_report import CleaningReport
 from spinlock.data.normalisation import Normaliser
 from spinlock.data.table import FeatureTable
 from spinlock.errors import CheckpointError, ConfigError, DataError
+from spinlock.training.state import flatten_state, restore_state
 
 Matrix = NDArray[np.float32]
 
@@ -91,9 +92,9 @@ def test_the_passes_merge(normal: Matrix) -> None:
         first.merge(cleaner.raw_pass().update(x[a:b], a))
     raw = first.finalise()
     repair = cleaner.plan_repair(raw)
-    second = cleaner.repaired_pass(repair)
+    second = cleaner.repaired_pass(repair, raw)
     for a, b in spans:
-        second.merge(cleaner.repaired_pass(repair).update(x[a:b], a))
+        second.merge(cleaner.repaired_pass(repair, raw).update(x[a:b], a))
     repaired = second.finalise()
     clean = repair.apply(x).astype(np.float64)
     np.testing.assert_allclose(repaired.mean_magnitude, np.abs(clean).mean(axis=0), rtol=1e-12)
@@ -131,9 +132,8 @@ def test_state_round_trip(normal: Matrix) -> None:
     x[3, 0] = np.nan
     cleaner = FeatureCleaner(percentile_range=(1, 99), seed=4).fit(x, names=list("abcdef"))
     state = cleaner.to_state()
-    plain = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
-    arrays = {k: v for k, v in state.items() if isinstance(v, np.ndarray)}
-    again = FeatureCleaner.from_state({**json.loads(json.dumps(plain)), **arrays})
+    tree, tensors = flatten_state(state)
+    again = FeatureCleaner.from_state(restore_state(json.loads(json.dumps(tree)), tensors))
     assert np.array_equal(again.transform(x), cleaner.transform(x))
     assert again.report_ == cleaner.report_
     assert again.get_feature_names_out().tolist() == list("abcde")

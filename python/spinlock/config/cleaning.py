@@ -30,6 +30,7 @@ class CleaningConfig(Section):
     percentile_range: Percentiles = (0.5, 99.5)
     iqr_multiplier: Positive = 3.0
     mad_threshold: Positive = 5.0
+    missing_indicators: bool = False
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

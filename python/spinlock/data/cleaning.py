@@ -1,7 +1,6 @@
 """``FeatureCleaner``: raw columns to finite, capped, varying, distinct ones."""
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from spinlock.analysis.statistics import DEFAULT_CAPACITY, Moments, accumulate, row_blocks
+from spinlock.data.cleaning_parameters import check_parameters
 from spinlock.data.cleaning_passes import (
     RawColumns,
     RawColumnsPass,
@@ -18,7 +18,8 @@ from spinlock.data.cleaning_passes import (
 )
 from spinlock.data.cleaning_report import CleaningReport
 from spinlock.data.cleaning_steps import Selection, Thresholds
-from spinlock.data.column_repair import OUTLIER_METHODS, ColumnRepair, outlier_caps
+from spinlock.data.column_repair import ColumnRepair, outlier_caps
+from spinlock.data.indicators import MissingIndicators
 from spinlock.data.matrix import (
     State,
     input_names,
@@ -29,8 +30,9 @@ from spinlock.data.matrix import (
     require_keys,
     require_no_holes,
 )
+from spinlock.data.restoration import ColumnRestoration
 from spinlock.data.table import as_float32
-from spinlock.errors import CheckpointError, ConfigError, DataError
+from spinlock.errors import CheckpointError, DataError
 
 Blocks = Callable[[], Iterable[ArrayLike]]
 
@@ -60,6 +62,9 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         percentile_range: two percentiles, 0 <= low < high <= 100.
         iqr_multiplier: in interquartile ranges beyond the quartiles.
         mad_threshold: in standard deviations, each 1.4826 MAD, around the median.
+        missing_indicators: add a column ``<name>@missing`` of 0 and 1 for every column that is
+            missing in at least 1% and at most 99% of the rows; columns that are missing in the
+            same rows share one. Rows come back from ``inverse_transform`` with their NaN.
         sample_rows: rows kept for medians, percentiles and distinct values.
         block_rows: rows of the blocks that ``fit`` cuts a matrix into.
         seed: of the row sample.
@@ -68,6 +73,8 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         feature_names_in_: str [D].
         kept_: int64 [k], the raw columns that stay, ascending.
         repair_: medians and caps of those columns.
+        restoration_: how the raw columns follow from them.
+        indicators_: the columns of 0 and 1 behind them.
         report_: what each step did.
 
     >>> raw = np.array([[1.0, 5.0, 0.0], [np.nan, 5.0, 1.0], [3.0, 5.0, 4.0]], dtype=np.float32)
@@ -90,6 +97,7 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         percentile_range: Sequence[float] = (0.5, 99.5),
         iqr_multiplier: float = 3.0,
         mad_threshold: float = 5.0,
+        missing_indicators: bool = False,
         sample_rows: int = DEFAULT_CAPACITY,
         block_rows: int = 65_536,
         seed: int = 0,
@@ -103,6 +111,7 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.percentile_range = percentile_range
         self.iqr_multiplier = iqr_multiplier
         self.mad_threshold = mad_threshold
+        self.missing_indicators = missing_indicators
         self.sample_rows = sample_rows
         self.block_rows = block_rows
         self.seed = seed
@@ -120,13 +129,13 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit_blocks(self, blocks: Blocks, names: Sequence[str]) -> Self:
         """Fit on blocks [n, D] of consecutive rows; ``blocks()`` is iterated twice."""
-        self._check_parameters()
+        check_parameters(self)
         if not self.enabled:
             return self._fit_disabled(blocks, names)
         raw = accumulate(self.raw_pass(), blocks()).finalise()
         given = names_of(None, names, len(raw.moments.count))
         repair = self.plan_repair(raw)
-        repaired = accumulate(self.repaired_pass(repair), blocks()).finalise()
+        repaired = accumulate(self.repaired_pass(repair, raw), blocks()).finalise()
         return self.conclude(given, raw, repair, repaired)
 
     def raw_pass(self) -> RawColumnsPass:
@@ -152,9 +161,15 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         return ColumnRepair.fitted(columns, rows, lower, upper)
 
-    def repaired_pass(self, repair: ColumnRepair) -> RepairedColumnsPass:
+    def repaired_pass(self, repair: ColumnRepair, raw: RawColumns) -> RepairedColumnsPass:
         """The mergeable statistic of the second pass."""
-        return RepairedColumnsPass(repair, correlate=self.deduplicate_threshold < 1.0)
+        holes = raw.moments.non_finite
+        told = np.flatnonzero((holes > 0) & (holes < raw.moments.num_rows))
+        return RepairedColumnsPass(
+            repair,
+            correlate=self.deduplicate_threshold < 1.0,
+            masked=told if self.missing_indicators else told[:0],
+        )
 
     def conclude(
         self,
@@ -172,10 +187,20 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             duplicate=self.deduplicate_threshold,
         )
         positions, report = selection.run(thresholds, self.outlier_method)
-        return self._remember(names, repair.select(positions), report)
+        restoration = ColumnRestoration.fitted(
+            len(names), repair, repaired, positions, selection.constant, selection.partners
+        )
+        indicators = MissingIndicators.none(len(names))
+        if repaired.masks is not None:
+            indicators = MissingIndicators.fitted(
+                len(names), repaired.masked, repaired.masks, self.deduplicate_threshold
+            )
+        return self._remember(names, repair.select(positions), restoration, indicators, report)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Rows [n, D] -> float32 [n, k], C-contiguous, finite; blocks may be given one by one.
+        """Rows [n, D] -> float32 [n, k + m], C-contiguous, finite; block by block if need be.
+
+        The k columns that stay, and the m indicators.
 
         Raises:
             DataError: other columns than those of ``fit``; not finite where not ``enabled``.
@@ -188,13 +213,51 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             # Judged as float32: what lies beyond its range must not count as finite.
             features = as_float32(features, "the feature matrix")
             require_finite(features, names, _ENABLE)
-        return self.repair_.apply(features)
+        kept = self.repair_.apply(features)
+        if self.indicators_.columns.size == 0:
+            return kept
+        return np.concatenate([kept, self.indicators_.apply(features)], axis=1)
+
+    def inverse_transform(self, X: Any) -> NDArray[np.float32]:
+        """Cleaned rows [n, k + m] -> all raw columns, float32 [n, D].
+
+        Columns that stayed come back as they are; constant ones as their value; duplicates by
+        the least-squares line on the column that they repeat; those of ``unrecoverable_`` as their
+        median, or NaN where they never had a value. NaN stands where an indicator is above one
+        half.
+
+        Raises:
+            DataError: another number of columns.
+        """
+        check_is_fitted(self, "repair_")
+        cleaned = matrix_of(X)
+        width, count = len(self.kept_), len(self.indicators_.columns)
+        if cleaned.shape[1] != width + count:
+            raise DataError(
+                f"cleaned rows have {cleaned.shape[1]} columns; the feature cleaner makes "
+                f"{width + count}."
+            )
+        raw = self.restoration_.apply(as_float32(cleaned[:, :width], "cleaned rows"))
+        self.indicators_.erase(raw, as_float32(cleaned[:, width:], "cleaned rows"))
+        return raw
+
+    @property
+    def unrecoverable_(self) -> tuple[str, ...]:
+        """Raw columns whose values ``inverse_transform`` cannot give back."""
+        check_is_fitted(self, "repair_")
+        return tuple(self.feature_names_in_[~self.restoration_.known])
+
+    def families_out(self, families: Sequence[str]) -> tuple[str, ...]:
+        """The family of each cleaned column, from those of the raw ones; indicators included."""
+        check_is_fitted(self, "repair_")
+        return tuple(families[column] for column in (*self.kept_, *self.indicators_.columns))
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
-        """Names of the columns that ``transform`` returns, an object array [k]."""
+        """Names of the columns that ``transform`` returns, an object array [k + m]."""
         check_is_fitted(self, "repair_")
         names: NDArray[Any] = input_names(tuple(self.feature_names_in_), input_features)
-        return names[self.kept_]
+        told = self.indicators_.names(tuple(names))
+        return np.concatenate([names[self.kept_], np.array(told, dtype=object)])
 
     def to_state(self) -> dict[str, Any]:
         """All that ``from_state`` needs: arrays, and plain values in dicts and lists."""
@@ -208,6 +271,8 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "medians": self.repair_.medians.copy(),
             "lower": self.repair_.lower.copy(),
             "upper": self.repair_.upper.copy(),
+            "restoration": self.restoration_.to_state(),
+            "indicators": self.indicators_.to_state(),
             "report": self.report_.to_dict(),
         }
 
@@ -218,14 +283,21 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             CheckpointError: a state that is incomplete or contradicts itself.
         """
-        keys = ("parameters", "names", "kept", "medians", "lower", "upper", "report")
-        require_keys(state, keys, "the feature cleaner")
+        require_keys(state, _STATE_KEYS, "the feature cleaner")
         unknown = set(state["parameters"]) - set(cls().get_params())
         repair = ColumnRepair(
             np.asarray(state["kept"], dtype=np.int64),
             *(np.asarray(state[k], dtype=np.float32) for k in ("medians", "lower", "upper")),
         )
-        if unknown or not repair.fits(len(state["names"])):
+        restoration = ColumnRestoration.from_state(state["restoration"])
+        indicators = MissingIndicators.from_state(state["indicators"])
+        width = len(state["names"])
+        fits = (
+            repair.fits(width)
+            and restoration.fits(width, len(repair.columns))
+            and indicators.fits(width)
+        )
+        if unknown or not fits:
             raise CheckpointError(
                 "the saved state of the feature cleaner contradicts itself: "
                 f"{len(state['names'])} names, {len(repair.columns)} kept columns, unknown "
@@ -233,7 +305,7 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         cleaner = cls(**state["parameters"])
         report = CleaningReport.from_dict(state["report"])
-        return cleaner._remember(tuple(state["names"]), repair, report)
+        return cleaner._remember(tuple(state["names"]), repair, restoration, indicators, report)
 
     def _fit_disabled(self, blocks: Blocks, names: Sequence[str]) -> Self:
         moments = Moments()
@@ -243,56 +315,35 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         given = names_of(None, names, len(result.count))
         require_no_holes(result.non_finite, given, _ENABLE)
         report = CleaningReport(result.num_rows, len(given), len(given), steps=())
-        return self._remember(given, ColumnRepair.identity(len(given)), report)
+        width = len(given)
+        return self._remember(
+            given,
+            ColumnRepair.identity(width),
+            ColumnRestoration.identity(width),
+            MissingIndicators.none(width),
+            report,
+        )
 
     def _remember(
-        self, names: tuple[str, ...], repair: ColumnRepair, report: CleaningReport
+        self,
+        names: tuple[str, ...],
+        repair: ColumnRepair,
+        restoration: ColumnRestoration,
+        indicators: MissingIndicators,
+        report: CleaningReport,
     ) -> Self:
         self.n_features_in_ = len(names)
         self.feature_names_in_ = np.array(names, dtype=object)
         self.kept_ = repair.columns
         self.repair_ = repair
+        self.restoration_ = restoration
+        self.indicators_ = indicators
         self.report_ = report
         return self
 
-    def _check_parameters(self) -> None:
-        """Raise a ConfigError that names the first parameter out of its range."""
-        for name, value, fits, expected in _ranges(self):
-            if not fits:
-                raise ConfigError(f"feature_cleaning.{name} is {value!r}; expected {expected}.")
 
-
+_STATE_KEYS = (
+    "parameters", "names", "kept", "medians", "lower", "upper", "restoration", "indicators",
+    "report",
+)  # fmt: skip
 _ENABLE = "Turn feature_cleaning.enabled on, or remove those values from the data."
-
-
-def _ranges(c: FeatureCleaner) -> list[tuple[str, Any, bool, str]]:
-    span = list(c.percentile_range)
-    methods = ", ".join(OUTLIER_METHODS)
-    positive, finite = "a number above 0", "a finite number above 0"
-    return [
-        ("outlier_method", c.outlier_method, c.outlier_method in OUTLIER_METHODS, methods),
-        (
-            "percentile_range",
-            span,
-            len(span) == 2 and 0.0 <= span[0] < span[1] <= 100.0,
-            "two percentiles, 0 <= low < high <= 100",
-        ),
-        ("iqr_multiplier", c.iqr_multiplier, 0 < c.iqr_multiplier < inf, finite),
-        ("mad_threshold", c.mad_threshold, 0 < c.mad_threshold < inf, finite),
-        ("variance_threshold", c.variance_threshold, c.variance_threshold >= 0, "0 or more"),
-        (
-            "max_variance_threshold",
-            c.max_variance_threshold,
-            c.max_variance_threshold > 0,
-            positive,
-        ),
-        ("max_cv_threshold", c.max_cv_threshold, c.max_cv_threshold > 0, positive),
-        (
-            "deduplicate_threshold",
-            c.deduplicate_threshold,
-            0.0 < c.deduplicate_threshold <= 1.0,
-            "a correlation above 0 and at most 1",
-        ),
-        ("sample_rows", c.sample_rows, c.sample_rows >= 2, "2 or more rows"),
-        ("block_rows", c.block_rows, c.block_rows >= 1, "1 or more rows"),
-    ]

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinlock.analysis.statistics import (
     GramMatrix,
+    GramResult,
     Moments,
     MomentsResult,
     RowReservoir,
@@ -59,6 +60,8 @@ class RepairedColumns:
         mean_magnitude: float64 [k], mean of |x|.
         filled, capped: int64 [k], values replaced by the median, values moved to a cap.
         correlation: float64 [k, k], or None where duplicates are not looked for.
+        masked: int64 [c], raw columns whose missing values were looked at.
+        masks: statistics of their masks, 1 where a value is missing; None where c is 0.
     """
 
     moments: MomentsResult
@@ -66,23 +69,30 @@ class RepairedColumns:
     filled: NDArray[np.int64]
     capped: NDArray[np.int64]
     correlation: NDArray[np.float64] | None
+    masked: NDArray[np.int64]
+    masks: GramResult | None
 
 
 class RepairedColumnsPass:
     """What the columns look like once ``repair`` has been applied to raw blocks [n, D]."""
 
-    def __init__(self, repair: ColumnRepair, *, correlate: bool) -> None:
+    def __init__(self, repair: ColumnRepair, *, correlate: bool, masked: NDArray[np.int64]) -> None:
         width = len(repair.columns)
         self._repair = repair
         self._moments = Moments()
         self._gram = GramMatrix() if correlate else None
+        self._masked = masked
+        self._masks = GramMatrix() if masked.size else None
         self._magnitude = np.zeros(width)
         self._filled = np.zeros(width, dtype=np.int64)
         self._capped = np.zeros(width, dtype=np.int64)
 
     def update(self, block: ArrayLike, first_row: int) -> Self:  # noqa: ARG002
         """Add rows; their numbers do not matter here."""
-        taken = self._repair.take(np.asarray(block))
+        rows = np.asarray(block)
+        if self._masks is not None:
+            self._masks.update(~np.isfinite(rows[:, self._masked]))
+        taken = self._repair.take(rows)
         self._filled += (~np.isfinite(taken)).sum(axis=0)
         filled = self._repair.filled(taken)
         self._capped += ((filled < self._repair.lower) | (filled > self._repair.upper)).sum(axis=0)
@@ -98,6 +108,8 @@ class RepairedColumnsPass:
         self._moments.merge(other._moments)
         if self._gram is not None and other._gram is not None:
             self._gram.merge(other._gram)
+        if self._masks is not None and other._masks is not None:
+            self._masks.merge(other._masks)
         self._magnitude += other._magnitude
         self._filled += other._filled
         self._capped += other._capped
@@ -112,4 +124,6 @@ class RepairedColumnsPass:
             filled=self._filled.copy(),
             capped=self._capped.copy(),
             correlation=None if self._gram is None else self._gram.finalise().correlation,
+            masked=self._masked,
+            masks=None if self._masks is None else self._masks.finalise(),
         )

@@ -26,7 +26,12 @@ class Thresholds:
 
 
 class Selection:
-    """The dropping steps in their order, on k repaired of D raw columns."""
+    """The dropping steps in their order, on k repaired of D raw columns.
+
+    Attributes:
+        constant: positions of columns that were dropped for having no variance.
+        partners: position of a dropped duplicate -> position of the kept column it repeats.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,8 @@ class Selection:
         self._alive = np.ones(len(repair.columns), dtype=bool)
         self._flattened = 0
         self._below = 0
+        self.constant = np.zeros(0, dtype=np.int64)
+        self.partners: dict[int, int] = {}
 
     def run(
         self, thresholds: Thresholds, outlier_method: str
@@ -106,6 +113,7 @@ class Selection:
                 )
             else:
                 reasons[j] = f"variance {moments.variance[j]:.3g} <= {threshold:.3g}"
+        self.constant = np.array(sorted(reasons), dtype=np.int64)
         return self._drop("zero variance", reasons)
 
     def _extreme(self, max_variance: float, max_cv: float) -> CleaningStep:
@@ -139,6 +147,7 @@ class Selection:
             if rivals.size and rivals.max() > threshold:
                 partner = kept[int(rivals.argmax())]
                 name = self._names[self._repair.columns[partner]]
+                self.partners[j] = partner
                 reasons[j] = f"|r| = {strength[j, partner]:.4f} with {name}"
             else:
                 kept.append(j)

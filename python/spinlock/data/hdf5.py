@@ -51,9 +51,7 @@ class Hdf5Array:
 class Hdf5Contents:
     """An open HDF5 file; see docs/formats.md for its layout."""
 
-    def __init__(
-        self, where: str, file: Any, label: str | None = None, *, label_required: bool = True
-    ) -> None:
+    def __init__(self, where: str, file: Any, selection: Selection) -> None:
         self.where = where
         self._label = selection.label
         self._label_required = selection.required

@@ -129,7 +129,7 @@ def _groups(
     groups = discover_categories(
         cleaned,
         tuple(str(name) for name in cleaner.get_feature_names_out()),
-        tuple(families[column] for column in cleaner.kept_),
+        cleaner.families_out(families),
         assignment=settings.category_assignment,
         num_categories_auto=settings.num_categories_auto,
         max_clusters=settings.max_clusters,

@@ -70,6 +70,17 @@ class Preprocessing:
         self._check_width(x, len(self.groups.order), "model features")
         return np.ascontiguousarray(self.normaliser.inverse_transform(x), dtype=np.float32)
 
+    def restore(self, x: Matrix) -> Matrix:
+        """The model's units ``[N, D_kept]`` to all raw columns ``[N, D]``, named by ``names``.
+
+        What cleaning dropped comes back as
+        :meth:`~spinlock.data.cleaning.FeatureCleaner.inverse_transform` says.
+        """
+        grouped = self.inverse_transform(x)
+        cleaned = np.empty_like(grouped)
+        cleaned[:, self.groups.order] = grouped
+        return self.cleaner.inverse_transform(cleaned)
+
     def to_state(self) -> dict[str, Any]:
         """Nested dicts of plain values and arrays that :meth:`from_state` takes."""
         return {
