@@ -9,23 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinlock.data import load_table as load_table
+    from spinlock.estimator import FeatureTokenizer as FeatureTokenizer
     from spinlock.layout import CodebookLayout as CodebookLayout
     from spinlock.modules import NestedResidualQuantizer as NestedResidualQuantizer
     from spinlock.modules import RaggedVectorQuantizer as RaggedVectorQuantizer
+    from spinlock.tokens.codec import Codec as Codec
+    from spinlock.tokens.encoding import decode_tokens as decode_tokens
+    from spinlock.tokens.encoding import encode_dataset as encode_dataset
+    from spinlock.tokens.files import open_tokens as open_tokens
     from spinlock.training.checkpoint import load_model as load_model
+    from spinlock.training.checkpoint import save_model as save_model
     from spinlock.vqvae import CategoricalVQVAEConfig as CategoricalVQVAEConfig
     from spinlock.vqvae import build_vqvae as build_vqvae
+    from spinlock.vqvae.contract import TokenContract as TokenContract
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "CategoricalVQVAEConfig": "spinlock.vqvae",
+    "Codec": "spinlock.tokens.codec",
     "CodebookLayout": "spinlock.layout",
+    "FeatureTokenizer": "spinlock.estimator",
     "NestedResidualQuantizer": "spinlock.modules",
     "RaggedVectorQuantizer": "spinlock.modules",
+    "TokenContract": "spinlock.vqvae.contract",
     "build_vqvae": "spinlock.vqvae",
+    "decode_tokens": "spinlock.tokens.encoding",
+    "encode_dataset": "spinlock.tokens.encoding",
     "load_model": "spinlock.training.checkpoint",
     "load_table": "spinlock.data",
+    "open_tokens": "spinlock.tokens.files",
+    "save_model": "spinlock.training.checkpoint",
 }
 
 __all__ = sorted(["__version__", *_HOMES])
