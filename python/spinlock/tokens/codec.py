@@ -27,7 +27,7 @@ _TILE = 64
 class Codec:
     """A trained model at work: raw rows to tokens, and tokens to raw rows.
 
-    Rows go through in blocks, so that memory depends on ``block_rows`` and not on their number; what
+    Rows go through in blocks: memory depends on ``block_rows`` and not on their number, and what
     comes out does not depend on it.  Values that are not finite, and values far out, are treated by
     cleaning as they were in training.
 

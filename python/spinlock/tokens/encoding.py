@@ -16,8 +16,7 @@ from spinlock.data.columns import match_columns
 from spinlock.data.dataset import Dataset, open_dataset
 from spinlock.errors import DataError
 from spinlock.tokens.codec import Codec
-from spinlock.tokens.files import ENDINGS as TOKEN_ENDINGS
-from spinlock.tokens.files import LABELS, open_tokens, token_writer
+from spinlock.tokens.files import ENDINGS, LABELS, closed_after, open_tokens, token_writer
 from spinlock.tokens.output import (
     CsvRows,
     NpzRows,
@@ -91,7 +90,7 @@ def encode_dataset(
     """
     path = Path(output)
     reads = str(data) if isinstance(data, str | os.PathLike) else None
-    check_output(path, TOKEN_ENDINGS, overwrite=overwrite, reads=reads)
+    check_output(path, ENDINGS, overwrite=overwrite, reads=reads)
     codec = Codec(saved, device=device, block_rows=block_rows)
     with opened_for(saved, data) as dataset:
         order = match_columns(
@@ -101,9 +100,12 @@ def encode_dataset(
         as_it_is = len(order) == len(dataset.names) and bool((order == np.arange(len(order))).all())
         kept = _labels_of(dataset) if labels else None
         total = dataset.num_rows
-        with token_writer(path, codec.contract, total, kept) as write:
+        with (
+            closed_after(dataset.blocks(codec.block_rows)) as blocks,
+            token_writer(path, codec.contract, total, kept) as write,
+        ):
             done = 0
-            for block in dataset.blocks(codec.block_rows):
+            for block in blocks:
                 write(codec.encode(block if as_it_is else block[:, order]))
                 done += len(block)
                 if on_progress is not None:
@@ -155,9 +157,12 @@ def decode_tokens(
         def make(temporary: Path) -> RowWriter:
             return _data_writer(path, temporary, codec.names, total, labels)
 
-        with row_writer(path, make, total) as write:
+        with (
+            closed_after(file.blocks(codec.block_rows)) as blocks,
+            row_writer(path, make, total) as write,
+        ):
             done = 0
-            for block in file.blocks(codec.block_rows):
+            for block in blocks:
                 write(codec.decode(block))
                 done += len(block)
                 if on_progress is not None:

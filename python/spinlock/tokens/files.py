@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -31,6 +31,8 @@ TOKENS, QUANTIZERS, CONTRACT, LABELS, LABEL = (
     "tokens", "quantizers", "contract", "labels", "label",
 )  # fmt: skip
 _CONTRACT_BYTES = 1 << 26
+
+_T = TypeVar("_T")
 
 
 def token_writer(
@@ -67,6 +69,17 @@ def token_writer(
         return ParquetRows(path, contract.quantizers, dtypes, {METADATA: text}, named)
 
     return row_writer(output, make, num_rows)
+
+
+@contextmanager
+def closed_after(blocks: Iterator[_T]) -> Iterator[Iterator[_T]]:
+    """Lets go of what an iterator over blocks holds open, also where it was not read to its end."""
+    try:
+        yield blocks
+    finally:
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()
 
 
 class TokenFile(Protocol):
@@ -232,10 +245,11 @@ def _checked(
     blocks: Iterator[NDArray[Any]], contract: TokenContract, where: str
 ) -> Iterator[NDArray[Any]]:
     row = 0
-    for block in blocks:
-        contract.check_tokens(block, where, first_row=row)
-        row += len(block)
-        yield block
+    with closed_after(blocks):
+        for block in blocks:
+            contract.check_tokens(block, where, first_row=row)
+            row += len(block)
+            yield block
 
 
 def _checked_labels(labels: NDArray[Any] | None, num_rows: int, where: str) -> NDArray[Any] | None:

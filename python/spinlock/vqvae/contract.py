@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class TokenContract:
     def token_dtype(self) -> np.dtype[Any]:
         """The smallest unsigned integer that holds every token."""
         return np.min_scalar_type(max(self.codebook_sizes, default=1) - 1)
+
+    @property
+    def bits(self) -> float:
+        """Bits per row: the sum over quantizers of log2 K."""
+        return sum(math.log2(size) for size in self.codebook_sizes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""

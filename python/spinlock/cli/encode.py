@@ -1,0 +1,125 @@
+"""``spinlock encode``: a data set to tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spinlock.cli import options as opt
+from spinlock.cli.session import Session
+
+if TYPE_CHECKING:
+    from spinlock.tokens.encoding import Written
+    from spinlock.training.saved import SavedModel
+
+_LISTED = 10
+
+CheckpointArgument = Annotated[
+    str, typer.Argument(metavar="CKPT", help="A checkpoint folder or checkpoint directory.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document about what was written.")
+]
+WorkDeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 or auto.")
+]
+
+
+def encode(
+    context: typer.Context,
+    checkpoint: CheckpointArgument,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="Data set: a file, glob, directory of files or builtin:<name>."
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Ends in .npz or .parquet.")
+    ],
+    device: WorkDeviceOption = "cpu",
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Keep the labels of the data set beside the tokens.")
+    ] = False,
+    ignore_extra_columns: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-extra-columns",
+            help="Leave out columns that the model does not know, instead of refusing them.",
+        ),
+    ] = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: opt.QuietOption = False,
+    traceback: opt.TracebackOption = False,  # noqa: ARG001
+) -> None:
+    """Turn a data set into tokens with a trained model.
+
+    Columns are found by name, whatever their order. The file carries what is needed to refuse
+    decoding it with another model.
+    """
+    session = context.find_object(Session) or Session()
+    with session.reporting():
+        from spinlock.cli.row_progress import RowProgress
+        from spinlock.cli.terminal import Terminal
+        from spinlock.config.paths import expand_user
+        from spinlock.tokens.encoding import encode_dataset
+        from spinlock.tokens.files import ENDINGS
+        from spinlock.tokens.output import check_output
+        from spinlock.training.checkpoint import load_model
+
+        terminal = Terminal.open("quiet" if quiet else "normal")
+        source, path = expand_user(data, "DATA"), Path(expand_user(output, "--output"))
+        check_output(path, ENDINGS, overwrite=overwrite, reads=source)
+        saved = load_model(expand_user(checkpoint, "CKPT"))
+        with RowProgress(terminal) as bar:
+            written = encode_dataset(
+                saved,
+                source,
+                path,
+                lambda done, total: bar.update("encoding", done, total),
+                device=device,
+                labels=labels,
+                ignore_extra_columns=ignore_extra_columns,
+                overwrite=overwrite,
+            )
+        if written.reordered:
+            terminal.remark("the columns came in another order than the model's: put right by name")
+        if written.ignored:
+            terminal.remark(f"left out {_extra(written)}, which the model does not know")
+        if as_json:
+            terminal.result(json.dumps(_document(written, saved), indent=2))
+        elif quiet:
+            terminal.result(str(written.path))
+        else:
+            contract = saved.contract
+            terminal.result(
+                f"{written.rows:,} rows x {written.columns} tokens ({contract.bits:.2f} bits per "
+                f"row, {contract.token_dtype}): {written.path}"
+            )
+        terminal.finish()
+
+
+def _document(written: Written, saved: SavedModel) -> dict[str, object]:
+    return {
+        "checkpoint": str(saved.path),
+        "output": str(written.path),
+        "rows": written.rows,
+        "labels": written.labels,
+        "columns_reordered": written.reordered,
+        "columns_ignored": list(written.ignored),
+        **saved.contract.to_dict(),
+    }
+
+
+def _extra(written: Written) -> str:
+    from spinlock.data.table import listed
+
+    noun = "column" if len(written.ignored) == 1 else "columns"
+    return f"{len(written.ignored):,} {noun} ({listed(written.ignored, _LISTED)})"
