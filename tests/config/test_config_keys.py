@@ -56,6 +56,8 @@ def test_every_outlier_method_can_be_configured(method: str) -> None:
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_every_assignment_can_be_configured(assignment: str) -> None:
     section = {"category_assignment": assignment}
+    if assignment == "manual":
+        section["category_file"] = "categories.yaml"
     config = make_config({"dataset_path": "x", "training": section})
     assert config.training.category_assignment == assignment
 

@@ -200,7 +200,7 @@ def test_large_data_are_sampled() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("assignment", "manual"),
+        ("assignment", "kmeans"),
         ("num_categories_auto", 0),
         ("max_clusters", 0),
         ("min_features_per_category", 0),

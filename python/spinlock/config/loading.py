@@ -33,7 +33,7 @@ def load_config(path: str | os.PathLike[str], overrides: Overrides = ()) -> Trai
     file = Path(expand_user(os.fspath(path), "the configuration file"))
     pairs = pairs_of(overrides)
     source = f"'{file}'"
-    tree = _sections(_read(file), source)
+    tree = _sections(read_file(file), source)
     return make_config(tree, source + (" with the keys given beside it" if pairs else ""), pairs)
 
 
@@ -78,7 +78,7 @@ def make_config(
     return validate(resolved, source, problems)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             # One byte more than is allowed, so that endless files end here as well.

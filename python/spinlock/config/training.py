@@ -43,7 +43,8 @@ class TrainingConfig(Section):
     dead_code_threshold: NonNegative = 0.02
     dead_code_interval: Count = 1
     dead_code_stop_fraction: Annotated[float, Field(ge=0, le=1)] = 0.8
-    category_assignment: Literal["auto", "families"] = "auto"
+    category_assignment: Literal["auto", "families", "manual"] = "auto"
+    category_file: Text | None = None
     num_categories_auto: Count | None = None
     max_clusters: Count = 25
     min_features_per_category: Count = 3
@@ -77,12 +78,47 @@ class TrainingConfig(Section):
                 "training.category_assignment to auto"
             )
             issues.append(Issue("num_categories_auto", text, ("category_assignment",)))
+        issues += self._manual_issues()
         counts = Counter(self.isolated_families)
         repeated = [repr(family) for family, count in counts.items() if count > 1]
         if repeated:
             text = f"expected each family once, got {', '.join(repeated)} several times; keep one"
             issues.append(Issue("isolated_families", text))
         return issues
+
+    def _manual_issues(self) -> list[Issue]:
+        """A file goes with ``manual``, and nothing else decides about categories then."""
+        keys = ("category_assignment",)
+        if self.category_assignment != "manual":
+            if self.category_file is None:
+                return []
+            text = (
+                f"got {self.category_file!r}, but category_assignment is "
+                f"{self.category_assignment!r}; set training.category_assignment to manual or "
+                "remove this key"
+            )
+            return [Issue("category_file", text, keys)]
+        issues = []
+        if self.category_file is None:
+            text = (
+                "missing with category_assignment 'manual': name a YAML or JSON file "
+                "{category: [column, ...]}"
+            )
+            issues.append(Issue("category_file", text, keys))
+        given = {
+            "num_categories_auto": self.num_categories_auto is not None,
+            "isolated_families": bool(self.isolated_families),
+        }
+        return issues + [
+            Issue(
+                name,
+                "got a value, but with category_assignment 'manual' the file alone decides; remove "
+                "this key",
+                keys,
+            )
+            for name, there in given.items()
+            if there
+        ]
 
 
 class LoggingConfig(Section):

@@ -17,6 +17,7 @@ from spinlock.analysis.statistics import (
     one_blas_thread,
     row_blocks,
 )
+from spinlock.data.manual_categories import assigned_columns
 from spinlock.data.matrix import families_of, matrix_of, names_of, require_finite
 from spinlock.data.normalisation import robust_scale
 from spinlock.data.partition import (
@@ -29,7 +30,7 @@ from spinlock.data.partition import (
 from spinlock.data.table import listed
 from spinlock.errors import ConfigError, DataError
 
-ASSIGNMENTS = ("auto", "families")
+ASSIGNMENTS = ("auto", "families", "manual")
 
 # Robustly scaled values beyond this many standard deviations say no more than this many.
 ROBUST_LIMIT = 5.0
@@ -126,6 +127,8 @@ def discover_categories(
     families: Sequence[str] | None = None,
     *,
     assignment: str = "auto",
+    mapping: Mapping[str, Sequence[str]] | None = None,
+    dropped: Mapping[str, str] | None = None,
     num_categories_auto: int | None = None,
     max_clusters: int = 25,
     min_features_per_category: int = 3,
@@ -145,7 +148,10 @@ def discover_categories(
         features: [N, D] training rows before normalisation, a table, or a ``RowSample``.
         names: column names, for messages; by default those of the table.
         families: the family of each column; by default the table's, or what precedes ``::``.
-        assignment: ``auto``, or ``families``: each family is one category.
+        assignment: ``auto``; ``families``: each family is one category; ``manual``: as in
+            ``mapping``.
+        mapping: for ``manual``, category -> column names and globs; see ``assigned_columns``.
+        dropped: for ``manual``, columns that cleaning dropped, and why.
         num_categories_auto: the number of clusters; by default the silhouette decides between 2
             and ``max_clusters``, and all columns form one where no cut has a positive one.
         max_clusters: at most so many clusters, at least 1.
@@ -171,6 +177,10 @@ def discover_categories(
     given = names_of(features, names, rows.shape[1])
     owners = families_of(features, families, given)
     _check_arguments(assignment, num_categories_auto, max_clusters, min_features_per_category)
+    if assignment == "manual":
+        if not mapping:
+            raise ConfigError("category_assignment 'manual' needs a mapping of columns; give one.")
+        return _ordered(assigned_columns(mapping, given, dropped), None)
     isolated = _isolated(assignment, isolated_families, owners)
     groups: dict[str, list[int]] = {family: [] for family in isolated}
     free: list[int] = []
@@ -189,6 +199,10 @@ def discover_categories(
         fresh = (name for i in count(1) if (name := f"cluster_{i}") not in groups)
         clusters = [np.flatnonzero(found.labels == g).tolist() for g in range(found.num_groups)]
         groups |= {next(fresh): [free[i] for i in cluster] for cluster in clusters}
+    return _ordered(groups, silhouette)
+
+
+def _ordered(groups: Mapping[str, list[int]], silhouette: float | None) -> CategoryGroups:
     ordered = sorted(groups.items(), key=lambda item: item[1][0])
     return CategoryGroups(
         names=tuple(name for name, _ in ordered),
@@ -201,7 +215,7 @@ def _check_arguments(
     assignment: str, fixed: int | None, max_clusters: int, min_features: int
 ) -> None:
     checks: list[tuple[str, Any, bool, str]] = [
-        ("category_assignment", assignment, assignment in ASSIGNMENTS, " or ".join(ASSIGNMENTS)),
+        ("category_assignment", assignment, assignment in ASSIGNMENTS, ", ".join(ASSIGNMENTS)),
         ("num_categories_auto", fixed, fixed is None or fixed >= 1, "1 or more, or nothing"),
         ("max_clusters", max_clusters, max_clusters >= 1, "1 or more"),
         ("min_features_per_category", min_features, min_features >= 1, "1 or more"),

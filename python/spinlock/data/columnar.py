@@ -15,7 +15,7 @@ from spinlock.errors import DataError
 FEATURES, LABELS = "features", "labels"
 
 # Rows that are transposed together: few enough to stay in a core's cache.
-_TRANSPOSED = 512
+_TRANSPOSED = 256
 
 
 @dataclass(frozen=True)

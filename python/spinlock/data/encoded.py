@@ -37,11 +37,14 @@ def encoded_blocks(parts: Sequence[Part], rows: int) -> Iterator[Block]:
         count = len(together[0])
         if any(len(block) != count for block in together) or seen + count > promised:
             break
+        seen += count
+        if (whole := _already_encoded(together, arrays)) is not None:
+            yield whole
+            continue
         features = np.empty((count, width), np.float32)
         for block, (_, group) in zip(together, arrays, strict=True):
             for part in group:
                 _encode(block, part, features[:, part.start : part.start + len(part.names)])
-        seen += count
         yield features
     if seen != promised:
         what = parts[0].source.array.what
@@ -68,6 +71,21 @@ def _restricted(group: list[Part]) -> tuple[ArraySource, list[Part]]:
         return array, group
     narrowed = [part.over(np.searchsorted(needed, part.source.columns)) for part in group]  # type: ignore[arg-type]
     return array.select(needed), narrowed
+
+
+def _already_encoded(
+    together: list[NDArray[Any]], arrays: Sequence[tuple[ArraySource, list[Part]]]
+) -> Block | None:
+    """The block itself, where its columns are those of the table in their order."""
+    if len(together) > 1 or together[0].dtype != np.float32 or together[0].ndim != 2:
+        return None
+    block, parts = together[0], arrays[0][1]
+    if any(part.encoder.name != "identity" for part in parts):
+        return None
+    order = np.arange(block.shape[1])
+    columns = [order if p.source.columns is None else p.source.columns for p in parts]
+    same = np.array_equal(np.concatenate(columns), order)
+    return np.ascontiguousarray(block) if same else None
 
 
 def _exactly(blocks: Iterator[NDArray[Any]], rows: int) -> Iterator[NDArray[Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from spinlock.analysis.plan import CompressionPlan
 from spinlock.analysis.profile import profile_from_gram
 from spinlock.analysis.statistics import GramMatrix, Moments, MomentsResult, RowReservoir, RowSample
+from spinlock.config.category_file import read_category_file
 from spinlock.data.categories import CategoryGroups, discover_categories
 from spinlock.data.cleaning import FeatureCleaner
 from spinlock.data.normalisation import Normaliser
@@ -126,11 +127,16 @@ def _groups(
     on_event: EventHandler,
 ) -> CategoryGroups:
     settings = config.training
+    mapping = None
+    if settings.category_file is not None:
+        mapping = read_category_file(settings.category_file)
     groups = discover_categories(
         cleaned,
         tuple(str(name) for name in cleaner.get_feature_names_out()),
         cleaner.families_out(families),
         assignment=settings.category_assignment,
+        mapping=mapping,
+        dropped={feature.name: feature.reason for feature in cleaner.report_.dropped},
         num_categories_auto=settings.num_categories_auto,
         max_clusters=settings.max_clusters,
         min_features_per_category=settings.min_features_per_category,

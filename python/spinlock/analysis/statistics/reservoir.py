@@ -135,11 +135,14 @@ class RowReservoir:
         self, keys: NDArray[np.uint64], numbers: NDArray[np.int64], rows: NDArray[Any]
     ) -> None:
         known = self._keys[: self._size]
-        repeated = np.isin(keys, known)
-        if repeated.any():
+        if self._size == self.capacity:
+            # Most rows of a long data set are out at once; only the others are worth a look.
+            near = keys <= known.max()
+            keys, numbers, rows = keys[near], numbers[near], rows[near]
+        if (repeated := _first_common(keys, known)) is not None:
             raise DataError(
-                f"row {int(numbers[repeated][0])} was offered twice; blocks and merged samples "
-                "must cover different rows of the data set."
+                f"row {int(numbers[keys == repeated][0])} was offered twice; blocks and merged "
+                "samples must cover different rows of the data set."
             )
         if self._size + len(keys) > self.capacity:
             both = np.concatenate([known, keys])
@@ -168,3 +171,13 @@ class RowReservoir:
         self._rows = grown
         self._keys = np.resize(self._keys, room)
         self._numbers = np.resize(self._numbers, room)
+
+
+def _first_common(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> np.uint64 | None:
+    """The first of ``known`` that is among ``keys``, of which there are usually few."""
+    if len(keys) == 0 or len(known) == 0:
+        return None
+    ordered = np.sort(keys)
+    places = np.minimum(np.searchsorted(ordered, known), len(ordered) - 1)
+    common = known[ordered[places] == known]
+    return common[0] if len(common) else None
