@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -51,21 +52,21 @@ def check_output(
         got = f"'{output.suffix}'" if output.suffix else "none"
         hint = " (an .npy file has no room for the token contract)" * (output.suffix == ".npy")
         raise ConfigError(
-            f"--output '{output}': expected a file name that ends in {' or '.join(endings)}, got "
+            f"the output '{output}': expected a file name that ends in {' or '.join(endings)}, got "
             f"{got}{hint}; choose one of them"
         )
     if output.is_dir():
-        raise ConfigError(f"--output '{output}' is a folder; name a file in it")
+        raise ConfigError(f"the output '{output}' is a folder; name a file in it")
     if not output.parent.is_dir():
         raise ConfigError(
-            f"--output '{output}': the folder '{output.parent}' does not exist; make it first"
+            f"the output '{output}': the folder '{output.parent}' does not exist; make it first"
         )
     if reads is not None and output.exists() and Path(reads).exists() and output.samefile(reads):
-        raise ConfigError(f"--output '{output}' is the file that is read; choose another name")
+        raise ConfigError(f"the output '{output}' is the file that is read; choose another name")
     if output.exists() and not overwrite:
         raise ConfigError(
-            f"--output '{output}' exists already; choose another name, or replace it with "
-            "--overwrite"
+            f"the output '{output}' exists already; choose another name, or replace it with "
+            "--overwrite (in Python overwrite=True)"
         )
 
 
@@ -104,7 +105,7 @@ def row_writer(
                 raise
     except OSError as error:
         raise DataError(
-            f"could not write '{output}' ({error.strerror or error}); what was there before is "
+            f"could not write '{output}' ({_reason(error)}); what was there before is "
             "untouched: free some space or choose another place"
         ) from error
 
@@ -275,3 +276,8 @@ def require_pyarrow(output: Path, verb: str = "writing") -> None:
         raise DataError(
             f"{verb} '{output}' needs pyarrow: pip install 'spinlock-vq[parquet]'"
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    # pyarrow gives the number alone.
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
