@@ -4,8 +4,8 @@
     python -m bench.out_of_core --render docs/training.md
 
 Writes a synthetic table of heavy-tailed factors, 118 float32 columns in seven families, in one
-uncompressed file; analyses and trains with ``fit_rows: all`` on a sample, encodes every row and
-decodes the tokens again, each as a process of its own; removes all of it.  Peak memory is the
+uncompressed file; analyses and trains with ``fit_rows: all`` on a sample, encodes every row and,
+where asked to, decodes the tokens again, each as a process of its own; removes all of it.  Peak memory is the
 kernel's figure for that process, ``ru_maxrss``.
 """
 
@@ -113,8 +113,9 @@ training:
     yield "analyze", ["analyze", "--config", str(config)]
     yield "train-vqvae", ["train-vqvae", "--config", str(config)]
     yield "encode", ["encode", run, str(data), "-o", tokens]
-    data.unlink()  # the decoded table takes its place on the disk
-    yield "decode", ["decode", run, tokens, "-o", str(folder / "decoded.parquet")]
+    if options.decode:
+        data.unlink()  # the decoded table takes its place on the disk
+        yield "decode", ["decode", run, tokens, "-o", str(folder / "decoded.parquet")]
 
 
 def measured(what: str, arguments: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -173,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, help="where to put it; by default the system's own")
     parser.add_argument("--sample", type=int, default=200_000, help="rows to train on")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--decode", action="store_true", help="decode the tokens again")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--render", type=Path, metavar="PAGE", help="fill in the tables of a page")
     return parser

@@ -27,7 +27,7 @@ def test_every_command_goes_through_and_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record.json"
-    arguments = ["--gigabytes", "0.002", "--sample", "1000", "--epochs", "1"]
+    arguments = ["--gigabytes", "0.002", "--sample", "1000", "--epochs", "1", "--decode"]
     assert main([*arguments, "--folder", str(tmp_path), "--output", str(record)]) == 0
     steps = json.loads(record.read_text())["steps"]
     assert [step["command"] for step in steps] == ["analyze", "train-vqvae", "encode", "decode"]
