@@ -1,9 +1,9 @@
 """``spinlock encode`` and ``spinlock decode`` as typed."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +126,15 @@ def test_another_checkpoint_is_refused(
     assert not (tmp_path / "x.npz").exists()
 
 
-# A limit on the size of files stands for a disk that is full.
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-from spinlock.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
+@contextmanager
+def small_disk(limit: int) -> Iterator[None]:
+    """No file can grow beyond ``limit`` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet", ".csv"])
@@ -140,19 +142,15 @@ def test_a_full_disk_is_one_message(
     run_command: RunCommand, folder: Path, tmp_path: Path, ending: str
 ) -> None:
     run_command("encode", folder / "run", folder / "data.npz", "-o", "tokens.npz")
-    words = ["encode", str(folder / "run"), str(folder / "data.npz")]
+    words = ["encode", folder / "run", folder / "data.npz"]
     if ending == ".csv":
-        words = ["decode", str(folder / "run"), "tokens.npz"]
+        words = ["decode", folder / "run", "tokens.npz"]
     path = tmp_path / f"out{ending}"
     path.write_text("mine")
-    arguments = [*words, "-o", path.name, "--overwrite"]
-    ended = subprocess.run(
-        [sys.executable, "-c", LIMITED, *arguments],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert ended.returncode == 1
-    assert ended.stdout == ""
-    assert len(ended.stderr.splitlines()) == 1
-    assert f"could not write '{path.name}' (File too large); what was there before" in ended.stderr
+    with small_disk(2000):
+        ended = run_command(*words, "-o", path.name, "--overwrite")
+    assert (ended.code, ended.out) == (1, "")
+    assert len(ended.err.splitlines()) == 1
+    assert f"could not write '{path.name}' (File too large); what was there before" in ended.err
     assert path.read_text() == "mine"
     assert not list(tmp_path.glob(".*"))

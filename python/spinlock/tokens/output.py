@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -279,5 +280,6 @@ def require_pyarrow(output: Path, verb: str = "writing") -> None:
 
 
 def _reason(error: OSError) -> str:
-    # pyarrow gives the number alone.
-    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    # pyarrow gives the number alone, within a text of its own.
+    number = re.search(r"\[errno (\d+)\]", str(error))
+    return error.strerror or (os.strerror(int(number[1])) if number else str(error))
