@@ -4,9 +4,9 @@
     python -m bench.out_of_core --render docs/training.md
 
 Writes a synthetic table of heavy-tailed factors, 118 float32 columns in seven families, in one
-uncompressed file; analyses and trains with ``fit_rows: all`` on a sample, encodes every row and,
-where asked to, decodes the tokens again, each as a process of its own; removes all of it.  Peak memory is the
-kernel's figure for that process, ``ru_maxrss``.
+uncompressed file; analyses it with ``fit_rows: all``, trains on a sample, encodes every row and,
+where asked to, decodes the tokens again, each as a process of its own; removes all of it.  Peak
+memory is the kernel's figure for that process, ``ru_maxrss``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,6 @@ def commands(
         f"""
 dataset_path: {json.dumps(str(data))}
 max_samples: {options.sample}
-fit_rows: all
 training:
   num_epochs: {options.epochs}
   batch_size: 4096
@@ -110,7 +109,8 @@ training:
         encoding="utf-8",
     )
     run, tokens = str(folder / "run"), str(folder / "tokens.parquet")
-    yield "analyze", ["analyze", "--config", str(config)]
+    every_row = ["--set", "fit_rows=all"]
+    yield "analyze --set fit_rows=all", ["analyze", "--config", str(config), *every_row]
     yield "train-vqvae", ["train-vqvae", "--config", str(config)]
     yield "encode", ["encode", run, str(data), "-o", tokens]
     if options.decode:
