@@ -231,6 +231,17 @@ def test_a_clone_is_not_fitted(fitted: FeatureTokenizer, frame: pd.DataFrame) ->
         cloned.get_feature_names_out()
 
 
+def test_missing_values_come_back(frame: pd.DataFrame) -> None:
+    holes = frame.copy()
+    holes.iloc[::4, 3] = np.nan
+    it = tokenizer(missing_indicators=True, num_epochs=30).fit(holes)
+    assert "age@missing" in [name for names in it.categories_.values() for name in names]
+    missing = np.isnan(it.inverse_transform(it.transform(holes))[:, 3])
+    assert (missing == holes["age"].isna()).mean() > 0.9
+    plain = tokenizer().fit(holes)
+    assert not np.isnan(plain.inverse_transform(plain.transform(holes))).any()
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -286,6 +297,39 @@ def test_parameters_win_over_the_configuration(frame: pd.DataFrame, tmp_path: Pa
     path.write_text("dataset_path: x.npz\ntraining: {num_epochs: 50, batch_size: 16}")
     config = tokenizer(config=path, num_epochs=1).fit(frame).saved_.config
     assert (config.training.num_epochs, config.training.batch_size) == (1, 16)
+
+
+def test_categories_by_hand(frame: pd.DataFrame, tmp_path: Path) -> None:
+    by_hand = {"size": ["shape::*"], "person": ["income", "age"]}
+    it = tokenizer(category_assignment=by_hand).fit(frame)
+    expected = {
+        "size": ["shape::area", "shape::width", "shape::height"],
+        "person": ["age", "income"],
+    }
+    assert it.categories_ == expected
+    again = FeatureTokenizer.from_pretrained(it.save_pretrained(tmp_path / "saved"))
+    assert again.get_params()["category_assignment"] == expected
+    np.testing.assert_array_equal(clone(again).fit_transform(frame), it.transform(frame))
+    again.set_params(category_assignment="families").fit(frame)
+    assert list(again.categories_) == ["shape", "features"]
+    positions = tokenizer(category_assignment={"a": ["x0", 2], "b": ["*"]}).fit(frame.to_numpy())
+    assert positions.categories_ == {"a": ["x0", "x2"], "b": ["x1", "x3", "x4"]}
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "says"),
+    [
+        ({"a": ["ages", "*"]}, "ages"),
+        ({"a": ["age"]}, "income"),
+        ({"a": [9]}, "names column 9; there are 6"),
+        ({"a": [None]}, "got None"),
+        ({"a": 3.5}, "expected {category"),
+    ],
+)
+def test_categories_that_cannot_be(by_hand: Any, says: str, frame: pd.DataFrame) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tokenizer(category_assignment=by_hand).fit(frame)
+    assert says in str(caught.value)
 
 
 def test_the_seed_decides(frame: pd.DataFrame) -> None:

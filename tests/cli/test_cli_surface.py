@@ -12,7 +12,7 @@ import spinlock
 
 RunCommand = Callable[..., Any]
 
-COMMANDS = ("train-vqvae", "analyze", "diagnose")
+COMMANDS = ("train-vqvae", "analyze", "encode", "decode", "diagnose", "info", "export")
 
 
 def spawn(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,11 @@ import typer
 
 from spinlock import __version__
 from spinlock.cli.analyze import analyze
+from spinlock.cli.decode import decode
 from spinlock.cli.diagnose import diagnose
+from spinlock.cli.encode import encode
+from spinlock.cli.export import export
+from spinlock.cli.info import info
 from spinlock.cli.options import give_resume_a_value
 from spinlock.cli.session import FAILED, Session, say
 from spinlock.cli.streams import OutputLost
@@ -28,7 +32,11 @@ app = typer.Typer(
 )
 app.command("train-vqvae")(train_vqvae)
 app.command("analyze")(analyze)
+app.command("encode")(encode)
+app.command("decode")(decode)
 app.command("diagnose")(diagnose)
+app.command("info")(info)
+app.command("export")(export)
 
 
 def _print_version(wanted: bool) -> None:

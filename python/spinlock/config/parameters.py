@@ -38,10 +38,14 @@ PARAMETERS = {
     "checkpoint_dir": "training.checkpoint_dir",
 }
 
+_FILE = "training.category_file"
+
 Base = TrainConfig | Mapping[str, Any] | str | os.PathLike[str] | None
 
 
-def config_from_parameters(base: Base, parameters: Mapping[str, Any]) -> TrainConfig:
+def config_from_parameters(
+    base: Base, parameters: Mapping[str, Any], category_file: Path | None = None
+) -> TrainConfig:
     """The configuration of a run on rows in memory.
 
     Ratios that an earlier run computed are left out of ``base``: they are for other rows.
@@ -50,6 +54,8 @@ def config_from_parameters(base: Base, parameters: Mapping[str, Any]) -> TrainCo
         base: keys that no parameter sets: a configuration, nested mappings, the path of a YAML
             file, or None.
         parameters: by the names in ``PARAMETERS``; None leaves what ``base`` or the default says.
+
+        category_file: of categories that were given by hand; with it they are ``manual``.
 
     Raises:
         ConfigError: everything that is wrong.
@@ -60,6 +66,10 @@ def config_from_parameters(base: Base, parameters: Mapping[str, Any]) -> TrainCo
     overrides: list[tuple[str, Any]] = [("dataset_path", MEMORY)]
     overrides += [(f"model.{key}", None) for key in SAVED_KEYS]
     overrides += [(PARAMETERS[name], v) for name, v in parameters.items() if v is not None]
+    if category_file is not None:
+        overrides += [(PARAMETERS["category_assignment"], "manual"), (_FILE, category_file)]
+    elif parameters.get("category_assignment") not in (None, "manual"):
+        overrides += [(_FILE, None)]  # one that base names is for manual categories
     source = "the parameters of the estimator"
     if isinstance(base, str | os.PathLike):
         return load_config(Path(base), overrides)

@@ -5,27 +5,21 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from spinlock.config.parameters import (
-    PARAMETERS,
     Base,
-    config_from_parameters,
     parameters_from_config,
 )
-from spinlock.config.root import TrainConfig
-from spinlock.data.frames import Frame, qualified_names, read_frame, user_name
+from spinlock.data.frames import qualified_names, read_frame, user_name
 from spinlock.errors import DataError
 from spinlock.estimator.columns import (
     arrays_inside,
@@ -35,6 +29,7 @@ from spinlock.estimator.columns import (
     tokens_in_order,
 )
 from spinlock.estimator.listener import Listener
+from spinlock.estimator.run import run_config, without_folder
 from spinlock.tokens.codec import Codec
 from spinlock.training.callbacks import Callback
 from spinlock.training.checkpoint import SavedModel, load_model, save_model
@@ -163,10 +158,11 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"Found array with {len(frame.values)} sample(s) (shape={frame.values.shape}) "
                 "while a minimum of 2 is required: a single row teaches nothing"
             )
-        with self._run_config(frame) as config, arrays_inside():
+        with tempfile.TemporaryDirectory(prefix="spinlock-") as temporary, arrays_inside():
+            folder, table = Path(temporary), frame.table()
             result = train(
-                config,
-                table=frame.table(),
+                run_config(self.config, self.get_params(deep=False), folder, table.names),
+                table=table,
                 recompute_ratios=True,
                 callbacks=[Listener(self.verbose), *(self.callbacks or ())],
             )
@@ -176,7 +172,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._remember(
             SavedModel(
                 path=None,
-                config=self._lasting(prepared.config),
+                config=without_folder(prepared.config, folder),
                 preprocessing=prepared.preprocessing,
                 plan=prepared.plan,
                 model=result.model.cpu(),
@@ -278,6 +274,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         names = saved.preprocessing.names
         unnamed = names == qualified_names(None, len(names))
         tokenizer._remember(saved, None if unnamed else tuple(map(user_name, names)))
+        if tokenizer.category_assignment == "manual":  # its file may be gone
+            tokenizer.category_assignment = dict(tokenizer.categories_)
         return tokenizer
 
     def _remember(self, saved: SavedModel, names: tuple[str, ...] | None) -> None:
@@ -301,28 +299,6 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.array(names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-
-    @contextmanager
-    def _run_config(self, frame: Frame) -> Iterator[TrainConfig]:
-        """The run's configuration; a checkpoint_dir that nobody asked for lives as long as it."""
-        parameters = {name: getattr(self, name) for name in PARAMETERS}
-        if not isinstance(self.random_state, Integral | None):
-            source = check_random_state(self.random_state)
-            parameters["random_state"] = int(source.randint(_DRAWN_SEEDS))
-        del frame
-        with tempfile.TemporaryDirectory(prefix="spinlock-") as folder:
-            if parameters["checkpoint_dir"] is None:
-                parameters["checkpoint_dir"] = folder
-            config = config_from_parameters(self.config, parameters)
-            yield config
-
-    def _lasting(self, config: TrainConfig) -> TrainConfig:
-        """The configuration without the folder that is gone."""
-        if self.checkpoint_dir is not None:
-            return config
-        default = type(config.training)().checkpoint_dir
-        training = config.training.model_copy(update={"checkpoint_dir": default})
-        return config.model_copy(update={"training": training})
 
     def _codec(self) -> Codec:
         saved = self.saved_

@@ -1,0 +1,100 @@
+"""The configuration of an estimator's run, from its parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from sklearn.utils import check_random_state
+
+from spinlock.config.parameters import MEMORY, PARAMETERS, Base, config_from_parameters
+from spinlock.config.root import TrainConfig
+from spinlock.data.frames import FAMILY
+from spinlock.data.table import SEPARATOR
+from spinlock.errors import ConfigError
+
+_DRAWN_SEEDS = 2**31 - 1
+_REST = "*"
+
+
+def run_config(
+    base: Base, parameters: Mapping[str, Any], folder: Path, columns: Sequence[str]
+) -> TrainConfig:
+    """The configuration that parameters stand for, on rows in memory.
+
+    Args:
+        base: the keys that no parameter sets.
+        parameters: the estimator's.
+        folder: for checkpoints that nobody asked for, and for categories given as a mapping.
+        columns: ``family::name`` of the rows' columns.
+
+    Raises:
+        ConfigError: everything that is wrong.
+    """
+    found = {name: parameters[name] for name in PARAMETERS}
+    if not isinstance(found["random_state"], Integral | None):
+        source = check_random_state(found["random_state"])
+        found["random_state"] = int(source.randint(_DRAWN_SEEDS))
+    if found["checkpoint_dir"] is None:
+        found["checkpoint_dir"] = folder / "run"
+    file = None
+    if isinstance(found["category_assignment"], Mapping):
+        mapping = qualified_categories(found.pop("category_assignment"), columns)
+        file = folder / "categories.json"
+        file.write_text(json.dumps(mapping), encoding="utf-8")
+    return config_from_parameters(base, found, file)
+
+
+def without_folder(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The configuration that lasts: it names nothing in a folder that is gone."""
+    training, changes = config.training, {}
+    if Path(training.checkpoint_dir).is_relative_to(folder):
+        changes["checkpoint_dir"] = type(training)().checkpoint_dir
+    if training.category_file is not None and Path(training.category_file).is_relative_to(folder):
+        changes["category_file"] = MEMORY
+    return config.model_copy(update={"training": training.model_copy(update=changes)})
+
+
+def qualified_categories(
+    categories: Mapping[Any, Any], columns: Sequence[str]
+) -> dict[str, list[str]]:
+    """Category -> ``family::name`` or globs of its columns, from names as the user has them.
+
+    Raises:
+        ConfigError: entries that are neither names nor positions.
+
+    >>> columns = ["features::age", "shape::area", "shape::width"]
+    >>> qualified_categories({"person": ["age"], "size": ["shape::*"]}, columns)
+    {'person': ['features::age'], 'size': ['shape::*']}
+    >>> qualified_categories({"first": [0], "rest": ["*"]}, columns)
+    {'first': ['features::age'], 'rest': ['*']}
+    """
+    unnamed = {f"x{index}": name for index, name in enumerate(columns)}
+    numbered = all(name == f"{FAMILY}{SEPARATOR}{i}" for i, name in enumerate(columns))
+
+    def qualified(entry: Any) -> str:
+        if isinstance(entry, Integral):
+            position = int(entry)
+            if not 0 <= position < len(columns):
+                raise ConfigError(
+                    f"category_assignment names column {position}; there are {len(columns)}, "
+                    "counted from 0"
+                )
+            return columns[position]
+        if not isinstance(entry, str):
+            raise ConfigError(
+                f"category_assignment: expected {{category: [column, ...]}} with names, globs or "
+                f"positions of columns, got {entry!r}"
+            )
+        if numbered and entry in unnamed:
+            return unnamed[entry]
+        return entry if SEPARATOR in entry or entry == _REST else f"{FAMILY}{SEPARATOR}{entry}"
+
+    found = {}
+    for category, entries in categories.items():
+        single = isinstance(entries, str) or not isinstance(entries, Iterable)
+        found[str(category)] = [qualified(e) for e in ([entries] if single else entries)]
+    return found
