@@ -14,10 +14,16 @@ from spinlock.errors import DataError
 
 # Likeness is looked for among this many names at most: it costs their product.
 _COMPARED_MISSING, _COMPARED_EXTRA = 5, 2000
+_RENAME = "Rename the columns as in the data that was fitted, or add them"
 
 
 def match_columns(
-    expected: Sequence[str], given: Sequence[str], what: str, *, allow_extra: bool = False
+    expected: Sequence[str],
+    given: Sequence[str],
+    what: str,
+    *,
+    allow_extra: bool = False,
+    extra_remedy: str = "Drop them",
 ) -> NDArray[np.int64]:
     """The position in ``given`` of each expected column name, int64 ``[len(expected)]``.
 
@@ -26,6 +32,7 @@ def match_columns(
         given: the names that there are, in any order.
         what: the data set, for the message.
         allow_extra: leave columns that were not expected out instead of refusing them.
+        extra_remedy: what to do about such columns, for the message.
 
     Raises:
         DataError: columns are missing, given twice, or there although not expected; all are named,
@@ -47,28 +54,20 @@ def match_columns(
             f"{what}: column names given more than once: {listed(twice)}. Rename or drop the "
             "repeated columns."
         )
-    if missing or (extra and not allow_extra):
-        raise DataError(f"{what}: {_difference(missing, extra, len(expected), allow_extra)}")
-    return np.array([positions[name] for name in expected], dtype=np.int64)
-
-
-def _difference(missing: list[str], extra: list[str], total: int, allow_extra: bool) -> str:
-    parts, remedies = [], []
+    parts = []
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         parts.append(
-            f"{len(missing):,} of {total:,} expected columns {verb} missing: "
+            f"{len(missing):,} of {len(expected):,} expected columns {verb} missing: "
             f"{_with_likely(missing, extra)}"
         )
-        remedies.append("Rename the columns as in the data that was fitted, or add them")
     if extra and not allow_extra:
         noun = "column was" if len(extra) == 1 else "columns were"
         parts.append(f"{len(extra):,} {noun} not expected: {listed(extra)}")
-        if not missing:
-            remedies.append(
-                "Drop them, exclude them (exclude_columns), or ask to ignore extra ones"
-            )
-    return f"{' and '.join(parts)}. {'; '.join(remedies)}."
+    if parts:
+        remedy = _RENAME if missing else extra_remedy
+        raise DataError(f"{what}: {' and '.join(parts)}. {remedy}.")
+    return np.array([positions[name] for name in expected], dtype=np.int64)
 
 
 def _with_likely(missing: list[str], extra: list[str]) -> str:

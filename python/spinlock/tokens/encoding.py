@@ -29,6 +29,9 @@ from spinlock.tokens.output import (
 from spinlock.training.saved import SavedModel
 
 DATA_ENDINGS = (".npz", ".parquet", ".csv")
+_EXTRA_REMEDY = (
+    "Drop them, or leave them out with --ignore-extra-columns (in Python ignore_extra_columns=True)"
+)
 
 AnyPath = str | os.PathLike[str]
 Data = AnyPath | Sequence[AnyPath] | Dataset
@@ -94,7 +97,11 @@ def encode_dataset(
     codec = Codec(saved, device=device, block_rows=block_rows)
     with opened_for(saved, data) as dataset:
         order = match_columns(
-            codec.names, dataset.names, dataset.where, allow_extra=ignore_extra_columns
+            codec.names,
+            dataset.names,
+            dataset.where,
+            allow_extra=ignore_extra_columns,
+            extra_remedy=_EXTRA_REMEDY,
         )
         known = set(codec.names)
         as_it_is = len(order) == len(dataset.names) and bool((order == np.arange(len(order))).all())
