@@ -29,7 +29,7 @@ from spinlock.estimator.columns import (
     tokens_in_order,
 )
 from spinlock.estimator.listener import Listener
-from spinlock.estimator.run import run_config, without_folder
+from spinlock.estimator.run import lasting, run_config, saved_once
 from spinlock.tokens.codec import Codec
 from spinlock.training.callbacks import Callback
 from spinlock.training.checkpoint import SavedModel, load_model, save_model
@@ -160,8 +160,9 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         with tempfile.TemporaryDirectory(prefix="spinlock-") as temporary, arrays_inside():
             folder, table = Path(temporary), frame.table()
+            config = run_config(self.config, self.get_params(deep=False), folder, table.names)
             result = train(
-                run_config(self.config, self.get_params(deep=False), folder, table.names),
+                saved_once(config, folder),
                 table=table,
                 recompute_ratios=True,
                 callbacks=[Listener(self.verbose), *(self.callbacks or ())],
@@ -172,7 +173,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._remember(
             SavedModel(
                 path=None,
-                config=without_folder(prepared.config, folder),
+                config=lasting(prepared.config, config, folder),
                 preprocessing=prepared.preprocessing,
                 plan=prepared.plan,
                 model=result.model.cpu(),

@@ -48,14 +48,29 @@ def run_config(
     return config_from_parameters(base, found, file)
 
 
-def without_folder(config: TrainConfig, folder: Path) -> TrainConfig:
-    """The configuration that lasts: it names nothing in a folder that is gone."""
-    training, changes = config.training, {}
+def saved_once(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The same run; checkpoints that nobody will see are written at its end only."""
+    training = config.training
+    if not Path(training.checkpoint_dir).is_relative_to(folder):
+        return config
+    return _with_training(config, checkpoint_every_n_epochs=training.num_epochs)
+
+
+def lasting(config: TrainConfig, asked: TrainConfig, folder: Path) -> TrainConfig:
+    """A run's resolved configuration as it was asked for, without a folder that is gone."""
+    changes: dict[str, Any] = {
+        "checkpoint_every_n_epochs": asked.training.checkpoint_every_n_epochs
+    }
+    training = config.training
     if Path(training.checkpoint_dir).is_relative_to(folder):
         changes["checkpoint_dir"] = type(training)().checkpoint_dir
     if training.category_file is not None and Path(training.category_file).is_relative_to(folder):
         changes["category_file"] = MEMORY
-    return config.model_copy(update={"training": training.model_copy(update=changes)})
+    return _with_training(config, **changes)
+
+
+def _with_training(config: TrainConfig, **changes: Any) -> TrainConfig:
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
 
 
 def qualified_categories(

@@ -15,13 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import estimator_checks
 
-from spinlock.estimator import FeatureTokenizer
-
-NARROW = {"model": {"group_embedding_dim": 8, "group_hidden_dim": 8, "decoder_hidden_dim": 8}}
-
-
-def tokenizer(**parameters: Any) -> FeatureTokenizer:
-    return FeatureTokenizer(**{"num_epochs": 2, "config": NARROW, **parameters})
+from estimators import tokenizer
 
 
 @estimator_checks.parametrize_with_checks([tokenizer()])
@@ -47,7 +41,7 @@ def test_checks_that_scikit_learn_keeps_for_its_own(name: str) -> None:
     getattr(estimator_checks, name)("FeatureTokenizer", tokenizer())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     factors = rng.normal(size=(80, 2))
