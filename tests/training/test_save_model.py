@@ -5,15 +5,28 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from spinlock.data import load_table
 from spinlock.errors import CheckpointError
+from spinlock.tokens.codec import Codec
 from spinlock.training import model_folder
 from spinlock.training.checkpoint import find_checkpoint, load_model, read_run, save_model
 from spinlock.training.manifest import MANIFEST, manifest_of
 from spinlock.training.pipeline import TrainResult, train
+
+
+def as_version_1(folder: Path) -> None:
+    """A checkpoint as it was written before contracts and restoration."""
+    (folder / "tokens.json").unlink()
+    path = folder / "preprocessing.json"
+    tree = json.loads(path.read_text())
+    del tree["cleaner"]["restoration"], tree["cleaner"]["indicators"]
+    path.write_text(json.dumps(tree))
+    resealed(folder, version=1)
 
 
 def resealed(folder: Path, version: int = 2) -> None:
@@ -154,9 +167,16 @@ def test_a_checkpoint_of_the_version_before_is_read(result: TrainResult) -> None
     resealed(result.checkpoint)
     with pytest.raises(CheckpointError, match=r"lacks 'tokens.json'"):
         load_model(result.checkpoint)
-    resealed(result.checkpoint, version=1)
-    assert load_model(result.checkpoint).contract == expected
+    (result.checkpoint / "tokens.json").touch()
+    as_version_1(result.checkpoint)
+    saved = load_model(result.checkpoint)
+    assert saved.contract == expected
     assert read_run(result.checkpoint).history
+    table = load_table(saved.config.dataset_path)
+    codec = Codec(saved)
+    decoded = codec.decode(codec.encode(table.features))
+    # The constant that cleaning dropped: nobody wrote down which value it had.
+    assert np.isnan(decoded).all(axis=0).tolist() == [i == 5 for i in range(10)]
 
 
 @pytest.mark.parametrize("version", [0, 3, 99, "2", None, True, 2.0])

@@ -37,6 +37,14 @@ class ColumnRestoration:
         return cls(np.arange(num_features), ones, 0.0 * ones, ones > 0)
 
     @classmethod
+    def of_kept(cls, num_features: int, kept: NDArray[np.int64]) -> "ColumnRestoration":
+        """Only the kept columns come back; of the others nothing is known."""
+        source = np.full(num_features, NONE, dtype=np.int64)
+        slope, intercept = np.zeros(num_features), np.full(num_features, np.nan)
+        source[kept], slope[kept], intercept[kept] = np.arange(len(kept)), 1.0, 0.0
+        return cls(source, slope, intercept, source != NONE)
+
+    @classmethod
     def fitted(
         cls,
         num_features: int,

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spinlock.analysis.plan import CompressionPlan
 from spinlock.config import TrainConfig, dump_config, parse_config
+from spinlock.data.indicators import MissingIndicators
+from spinlock.data.restoration import ColumnRestoration
 from spinlock.errors import CheckpointError, DataError
 from spinlock.training.callbacks import EpochRecord
 from spinlock.training.metrics import EvaluationMetrics
@@ -130,6 +133,7 @@ def read_preprocessing(
 
     def build() -> tuple[TrainConfig, Preprocessing, CompressionPlan, dict[str, Any]]:
         config = parse_config(files[CONFIG], f"'{folder / CONFIG}'")
+        _complete_version_1(state["cleaner"])
         preprocessing = Preprocessing.from_state(state)
         plan = CompressionPlan.from_dict(state["plan"])
         groups = preprocessing.groups
@@ -142,6 +146,14 @@ def read_preprocessing(
         return config, preprocessing, plan, state
 
     return understood(folder, build)
+
+
+def _complete_version_1(cleaner: dict[str, Any]) -> None:
+    """What cleaning did not keep yet: how dropped columns come back."""
+    if "restoration" not in cleaner and "indicators" not in cleaner:
+        width, kept = len(cleaner["names"]), np.asarray(cleaner["kept"], dtype=np.int64)
+        cleaner["restoration"] = ColumnRestoration.of_kept(width, kept).to_state()
+        cleaner["indicators"] = MissingIndicators.none(width).to_state()
 
 
 def read_weights(folder: Path, files: Mapping[str, bytes]) -> dict[str, Tensor]:
