@@ -1,12 +1,14 @@
 """The recorded retention runs: pages say what the files say, and a run goes end to end."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
-from bench.retention import curve_table, main, plot, records, rendered, retention_table
+from bench.retention import CLASSIFIERS, curve_table, main, plot, records, rendered, retention_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,8 +33,10 @@ def test_every_data_set_is_recorded_over_seeds_and_budgets() -> None:
 
 
 def test_a_run_writes_its_record_and_its_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few = partial(RandomForestClassifier, 20, random_state=0)
+    monkeypatch.setitem(CLASSIFIERS, "random forest", few)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 150)
     features = rng.normal(size=(150, 8)) + 3 * np.eye(8)[labels]
