@@ -50,8 +50,8 @@ def test_all_problems_of_all_sections_come_at_once() -> None:
         "training.batch_size: expected a whole number >= 1, got 0; leave it out for the default, "
         "512",
         "training.lerning_rate: unknown key; did you mean training.learning_rate?",
-        "logging: expected a mapping of the keys verbosity, interval_seconds, got 3; leave it out "
-        "for the defaults",
+        "logging: expected a mapping of the keys verbosity, interval_seconds, tensorboard_dir, got "
+        "3; leave it out for the defaults",
         "batch_size: unknown key; did you mean training.batch_size?",
         # Both keys are fine by themselves, so their conflict is seen although others are not.
         "training.warmup_epochs: expected at most num_epochs (10), got 11: the learning rate would "

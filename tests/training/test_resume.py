@@ -192,6 +192,16 @@ def test_what_moves_no_weight_may_differ(
         assert (whole.checkpoint / name).read_bytes() == (result.checkpoint / name).read_bytes()
 
 
+def test_a_tilde_in_resume_is_the_home_directory(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    finished = train(make_config(training={"num_epochs": 1}))
+    assert train(finished.prepared.config, resume="~/run").checkpoint == finished.checkpoint
+    with pytest.raises(ConfigError, match="resume: '~no-such-user/x' names a home directory"):
+        train(make_config(), resume="~no-such-user/x")
+
+
 def test_the_saved_configuration_resumes_as_well(
     make_config: MakeConfig, whole: TrainResult
 ) -> None:

@@ -32,6 +32,7 @@ class TrainingProgress(Callback):
         terminal: where to say it.
         interval_seconds: time between two lines where there is no bar.
         on_saved: is called with each checkpoint.
+        show_plan: print the plan as a part of the result.
         clock: seconds from any start.
     """
 
@@ -41,12 +42,14 @@ class TrainingProgress(Callback):
         *,
         interval_seconds: float,
         on_saved: Callable[[Path], None],
+        show_plan: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terminal = terminal
         self._announcer = Announcer(terminal, interval_seconds=interval_seconds)
         self._interval = interval_seconds
         self._on_saved = on_saved
+        self._show_plan = show_plan
         self._clock = clock
         self._view: _Bar | _Lines | None = None
         self._status = ""
@@ -70,7 +73,7 @@ class TrainingProgress(Callback):
 
     def on_prepared(self, prepared: Prepared) -> None:
         """The published text and the plan."""
-        if self._terminal.verbosity != "quiet":
+        if self._show_plan and self._terminal.verbosity != "quiet":
             print_plan(prepared.plan, self._terminal)
 
     def on_train_begin(self, run: RunInfo) -> None:

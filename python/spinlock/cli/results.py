@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -76,6 +76,22 @@ def summary_lines(result: TrainResult) -> list[str]:
     if result.best_checkpoint not in (None, result.checkpoint):
         lines.append(f"lowest held-out error: {result.best_checkpoint}")
     return lines
+
+
+def result_json(result: TrainResult) -> dict[str, Any]:
+    """What a script wants of a finished run: where it is saved and how good it is."""
+    measured = [record for record in result.history if record.validation is not None]
+    best = result.best_checkpoint
+    return {
+        "checkpoint": None if result.checkpoint is None else str(result.checkpoint),
+        "best_checkpoint": None if best is None else str(best),
+        "epochs": len(result.history),
+        "seconds": result.seconds,
+        "measured": None
+        if not measured
+        else {"epoch": measured[-1].epoch, "rows": measured[-1].split},
+        "metrics": None if result.metrics is None else result.metrics.to_dict(),
+    }
 
 
 def measured_rows(result: TrainResult) -> str:

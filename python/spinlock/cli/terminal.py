@@ -29,6 +29,7 @@ WARNINGS = frozenset(
         "no_lock",
         "previous_run_moved",
         "ratios_reused",
+        "tensorboard_failed",
         "validation_on_training",
     }
 )

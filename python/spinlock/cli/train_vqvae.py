@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,9 @@ def train_vqvae(
             "--dry-run", help="Do everything up to the first step, print the plan, write nothing."
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
     verbose: opt.VerboseOption = False,
     quiet: opt.QuietOption = False,
     traceback: opt.TracebackOption = False,  # noqa: ARG001
@@ -83,9 +87,16 @@ def train_vqvae(
         if dry_run:
             from spinlock.cli.analyze import print_analysis
 
-            print_analysis(loaded, verbosity, recompute_ratios=recompute_ratios)
+            print_analysis(loaded, verbosity, recompute_ratios=recompute_ratios, as_json=as_json)
         else:
-            interrupted = _train(loaded, verbosity, resume, recompute_ratios, session)
+            interrupted = _train(
+                loaded,
+                verbosity,
+                session,
+                resume=resume,
+                recompute_ratios=recompute_ratios,
+                as_json=as_json,
+            )
     if interrupted:
         session.stop_interrupted()
 
@@ -93,9 +104,11 @@ def train_vqvae(
 def _train(
     config: TrainConfig,
     verbosity: str,
+    session: Session,
+    *,
     resume: str | None,
     recompute_ratios: bool,
-    session: Session,
+    as_json: bool,
 ) -> bool:
     """Runs the training; True where a signal ended it."""
     if resume is not None:
@@ -111,13 +124,21 @@ def _train(
         session.resume_command = resume_command(session.arguments)
 
     with TrainingProgress(
-        terminal, interval_seconds=config.logging.interval_seconds, on_saved=saved
+        terminal,
+        interval_seconds=config.logging.interval_seconds,
+        on_saved=saved,
+        show_plan=not as_json,
     ) as progress:
         result = train(
             config, resume=resume, recompute_ratios=recompute_ratios, callbacks=[progress]
         )
     if not result.interrupted:
-        print_result(result, terminal)
+        if as_json:
+            from spinlock.cli.results import result_json
+
+            terminal.result(json.dumps(result_json(result), indent=2, allow_nan=False))
+        else:
+            print_result(result, terminal)
         terminal.finish()
     return result.interrupted
 

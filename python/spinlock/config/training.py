@@ -122,7 +122,13 @@ class TrainingConfig(Section):
 
 
 class LoggingConfig(Section):
-    """What the command line says while it works; flags override it."""
+    """What a run says while it works, and where; flags override it."""
 
     verbosity: Literal["quiet", "normal", "verbose"] = "normal"
     interval_seconds: NonNegative = 10.0
+    tensorboard_dir: Text | None = None
+
+    @field_validator("tensorboard_dir")
+    @classmethod
+    def _at_home(cls, value: str | None) -> str | None:
+        return None if value is None else expand_user(value, "logging.tensorboard_dir")

@@ -20,8 +20,8 @@ class Event:
     Attributes:
         kind: a stable word to switch on: ``loaded``, ``split``, ``cleaned``, ``categories``,
             ``ratios_reused``, ``initialised``, ``no_lock``, ``previous_run_moved``, ``resumed``,
-            ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``interrupted``, and
-            ``progress``; see :func:`progress_event`.
+            ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``interrupted``,
+            ``tensorboard_failed``, and ``progress``; see :func:`progress_event`.
         message: one sentence for a person.
         details: the figures in the message, as plain values.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spinlock.config.paths import expand_user
 from spinlock.errors import CheckpointError
 from spinlock.training.checkpoint_parts import (
     CONFIG,
@@ -121,7 +122,8 @@ def save_model(saved: SavedModel, folder: str | Path, *, overwrite: bool = False
         **measured_files(saved.history, saved.metrics),
         TOKENS: encode_json(saved.contract.to_dict()),
     }
-    return write_model_folder(Path(folder), files, overwrite=overwrite, state_files=TRAINING_STATE)
+    place = Path(expand_user(str(folder), "folder"))
+    return write_model_folder(place, files, overwrite=overwrite, state_files=TRAINING_STATE)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -157,7 +159,7 @@ def load_model(path: str | Path) -> SavedModel:
     Raises:
         CheckpointError: missing, damaged, foreign or of a newer format.
     """
-    folder = find_checkpoint(Path(path))
+    folder = find_checkpoint(Path(expand_user(str(path), "path")))
     names = [MODEL, CONFIG, *PREPROCESSING, METRICS, HISTORY]
     files = read_files(folder, names, since_version_2=[TOKENS])
     config, preprocessing, plan, described = read_preprocessing(folder, files)

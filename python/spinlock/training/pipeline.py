@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from spinlock.training.prepare import ignore, prepare
 from spinlock.training.prepared import Prepared
 from spinlock.training.resume import check_nothing_later, prepare_resumed, resume_path
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
+from spinlock.training.tensorboard import TensorBoardLog, require_tensorboard
 from spinlock.training.threads import limited_threads, threads_for
 from spinlock.training.wording import counted
 from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
@@ -80,6 +81,8 @@ def analyze(
         ConfigError, DataError: as :func:`train`.
     """
     device = find_device(config.device)
+    if config.logging.tensorboard_dir is not None:
+        require_tensorboard()
     prepared = prepare(config, table=table, on_event=on_event, recompute_ratios=recompute_ratios)
     with reproducible(config.random_seed, device):
         start_model(prepared, _to(prepared.train, device), on_event)
@@ -125,8 +128,13 @@ def train(
         )
     callback = CallbackList(callbacks)
     directory = RunDirectory(Path(config.training.checkpoint_dir))
-    # Held before a checkpoint is looked for: another run must not write a later one meanwhile.
-    with nullcontext() if dry_run else directory.held():
+    with ExitStack() as stack:
+        if not dry_run:
+            # Held before a checkpoint is looked for: another run must not write a later one.
+            stack.enter_context(directory.held())
+        if config.logging.tensorboard_dir is not None and not dry_run:
+            log = TensorBoardLog(Path(config.logging.tensorboard_dir), callback.on_event)
+            callback = CallbackList([*callbacks, stack.enter_context(log)])
         if not directory.lock.supported:
             message = f"'{directory.path}' cannot be locked: let only one run at a time write to it"
             callback.on_event(Event("no_lock", message))

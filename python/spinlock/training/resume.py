@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spinlock.config.paths import expand_user
 from spinlock.data.table import FeatureTable
 from spinlock.errors import CheckpointError, ConfigError, DataError
 from spinlock.training.callbacks import EventHandler
@@ -41,10 +42,12 @@ def resume_path(resume: str | Path, config: TrainConfig) -> Path:
 
     Raises:
         CheckpointError: there is no such checkpoint.
+        ConfigError: nobody's home directory.
     """
     directory = Path(config.training.checkpoint_dir)
-    if str(resume) in ("latest", "best"):
-        return find_checkpoint(directory / str(resume))
+    resume = expand_user(str(resume), "resume")
+    if resume in ("latest", "best"):
+        return find_checkpoint(directory / resume)
     return find_checkpoint(Path(resume))
 
 
