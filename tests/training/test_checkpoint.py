@@ -159,7 +159,7 @@ def test_parts_that_contradict_each_other_are_refused(
     "change",
     [
         {"step_in_epoch": 4}, {"step_in_epoch": -1}, {"step_in_epoch": None}, {"epoch": 2},
-        {"epoch": 1e999}, {"unknown": 1},
+        {"epoch": 10**30}, {"unknown": 1},
     ],
 )  # fmt: skip
 def test_a_position_that_does_not_exist_is_refused(
@@ -209,7 +209,9 @@ def test_weights_of_another_model_are_refused(
     with pytest.raises(CheckpointError, match="damaged"):
         load_model(result.checkpoint)
     resealed(result.checkpoint)
-    with pytest.raises(CheckpointError, match="do not fit together"):
+    with pytest.raises(
+        CheckpointError, match=r"'decoder\.0\.bias' has shape \[12\], expected \[8\]"
+    ):
         load_model(result.checkpoint)
 
 

@@ -248,6 +248,12 @@ def damaged(path: Path, what: str) -> None:
         manifest = []
     elif what == "no files":
         del manifest["sha256"]
+    elif what == "elsewhere":
+        manifest["sha256"]["../b.bin"] = manifest["sha256"]["b.bin"]
+    elif what == "no digest":
+        manifest["sha256"]["b.bin"] = 7
+    elif what == "escape codes":
+        manifest["spinlock_version"] = "\x1b[31m"
     if what not in ("truncated", "missing"):
         (path / MANIFEST).write_text(json.dumps(manifest))
     if what == "no manifest":
@@ -265,7 +271,10 @@ def damaged(path: Path, what: str) -> None:
         ("foreign", "not from spinlock"),
         ("empty", "incomplete"),
         ("list", "not from spinlock"),
-        ("no files", "lists no files"),
+        ("no files", "expected names of files"),
+        ("elsewhere", "expected names of files"),
+        ("no digest", "expected names of files"),
+        ("escape codes", r"got '\\x1b"),
         ("no manifest", "no checkpoint of spinlock"),
         ("half a manifest", "no readable JSON"),
     ],

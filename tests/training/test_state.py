@@ -128,6 +128,20 @@ def test_broken_json_is_named(data: bytes) -> None:
         decode_json(data, "the file")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' is there twice"),
+        ("[NaN]", "NaN is no finite number"),
+        ("[-Infinity]", "-Infinity is no finite number"),
+        ("[1e999]", "1e999 is no finite number"),
+    ],
+)
+def test_what_strict_json_never_says_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"the file is no readable JSON \({problem}\)"):
+        decode_json(text.encode(), "the file")
+
+
 def test_absurd_header_is_refused() -> None:
     with pytest.raises(CheckpointError, match="the file"):
         decode_tensors(struct.pack("<Q", 1 << 60) + b"{}", "the file")

@@ -37,6 +37,7 @@ from spinlock.training.state import (
     encode_tensors,
     flatten_state,
 )
+from spinlock.training.weights import check_size, load_weights
 from spinlock.vqvae import build_vqvae
 from spinlock.vqvae.contract import TokenContract
 
@@ -167,8 +168,10 @@ def load_model(path: str | Path) -> SavedModel:
     state = read_weights(folder, files)
 
     def build() -> SavedModel:
-        model = build_vqvae(model_config(config, plan))
-        model.load_state_dict(state)
+        dimensions = model_config(config, plan)
+        check_size(folder, dimensions, state)
+        model = build_vqvae(dimensions)
+        load_weights(folder, model, state)
         found = metrics["metrics"]
         fingerprint = described["data_fingerprint"]
         return SavedModel(
@@ -204,13 +207,15 @@ def read_run(path: str | Path) -> SavedRun:
     files = read_files(folder, names)
     config, preprocessing, plan, described = read_preprocessing(folder, files)
     trainer_state = read_state(folder, files, TRAINING_STATE)
+    weights = read_weights(folder, files)
+    understood(folder, lambda: check_size(folder, model_config(config, plan), weights))
     return SavedRun(
         path=folder,
         config=config,
         preprocessing=preprocessing,
         plan=plan,
         data_fingerprint=str(described["data_fingerprint"]),
-        model_state=read_weights(folder, files),
+        model_state=weights,
         trainer_state=trainer_state,
         history=read_history(folder, files),
     )

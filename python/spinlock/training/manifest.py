@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spinlock import __version__
+from spinlock.data.sources import physical_memory
 from spinlock.errors import CheckpointError
 from spinlock.training.state import decode_json, encode_json
 
@@ -16,6 +18,8 @@ FORMAT_VERSION = 2
 # Version 1 lacks the token contract, which is computed where it is missing.
 _READABLE = (1, 2)
 MANIFEST = "manifest.json"
+# A name in the checkpoint's own folder, and a SHA-256.
+_NAME, _SHA256 = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,100}"), re.compile(r"[0-9a-f]{64}")
 
 
 def manifest_of(files: Mapping[str, bytes]) -> bytes:
@@ -86,19 +90,38 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("format_version")
     if type(version) is not int or version not in _READABLE:
         raise CheckpointError(
-            f"the checkpoint '{folder}' has format version {version!r}; this spinlock reads "
+            f"the checkpoint '{folder}' has format version {version!r:.100}; this spinlock reads "
             f"version {FORMAT_VERSION} and older: install the version that wrote it"
         )
-    digests = manifest.get("sha256")
-    if not isinstance(digests, dict):
-        raise CheckpointError(f"'{folder / MANIFEST}' lists no files; use another checkpoint")
+    digests, written_by = manifest.get("sha256"), manifest.get("spinlock_version")
+    if not isinstance(digests, dict) or not all(
+        _NAME.fullmatch(name) and isinstance(digest, str) and _SHA256.fullmatch(digest)
+        for name, digest in digests.items()
+    ):
+        raise CheckpointError(
+            f"'{folder / MANIFEST}' is damaged: expected names of files in the folder, each with "
+            "its SHA-256; use another checkpoint"
+        )
+    if not isinstance(written_by, str) or not written_by.isprintable():
+        raise CheckpointError(
+            f"'{folder / MANIFEST}' is damaged: expected the version of spinlock that wrote it, "
+            f"got {written_by!r:.100}; use another checkpoint"
+        )
     return manifest
 
 
 def _read(path: Path) -> bytes | None:
     try:
         # A pipe or a device would never end.
-        return path.read_bytes() if path.is_file() else None
+        if not path.is_file():
+            return None
+        size, available = path.stat().st_size, physical_memory()
+        if available is not None and size > available:
+            raise CheckpointError(
+                f"'{path}' takes {size / 2**30:,.1f} GiB, this machine's memory is "
+                f"{available / 2**30:,.1f} GiB: use a machine with more, or another checkpoint"
+            )
+        return path.read_bytes()
     except FileNotFoundError:  # gone since
         return None
     except OSError as error:

@@ -27,6 +27,7 @@ from spinlock.training.resume import check_nothing_later, prepare_resumed, resum
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
 from spinlock.training.tensorboard import TensorBoardLog, require_tensorboard
 from spinlock.training.threads import limited_threads, threads_for
+from spinlock.training.weights import load_weights
 from spinlock.training.wording import counted
 from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
 
@@ -260,8 +261,10 @@ def _read(resume: str | Path, config: TrainConfig, directory: RunDirectory) -> S
 
 def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
     try:
-        trainer.model.load_state_dict(saved.model_state)
+        load_weights(saved.path, trainer.model, saved.model_state)
         trainer.load_state(saved.trainer_state, saved.history)
+    except CheckpointError:
+        raise
     except SENSELESS as error:
         raise CheckpointError(
             f"the training state in '{saved.path}' does not fit its model "

@@ -100,15 +100,37 @@ def decode_json(data: bytes, what: str) -> Any:
     """The tree in a JSON file.
 
     Raises:
-        CheckpointError: not a whole JSON document; names ``what``.
+        CheckpointError: not a whole JSON document, or one with a key twice or with numbers that
+            are not finite; names ``what``.
     """
     try:
-        return json.loads(data.decode("utf-8"))
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_finite,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{what} is no readable JSON ({error}): it is damaged or was written by something "
             "else; use another checkpoint"
         ) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.100} is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:100]} is no finite number")
+    return value
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
