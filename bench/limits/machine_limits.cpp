@@ -77,21 +77,17 @@ DEFINE_MULTIPLY_ADD(fma_plain, , 4, CHAINS12)
 DEFINE_MULTIPLY_ADD(fma_plain, , 4, CHAINS24)
 #endif
 
-bool has_avx512() {
 #if ON_X86
+bool has_avx512() {
+  __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f");
-#else
-  return false;
-#endif
 }
 
 bool has_avx2() {
-#if ON_X86
+  __builtin_cpu_init();
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return false;
-#endif
 }
+#endif
 
 Peak float_peak() {
 #if ON_X86
