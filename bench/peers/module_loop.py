@@ -54,6 +54,7 @@ def train_loop(
     settings: TrainingConfig,
     seed: int,
     on_epoch_end: EpochEnd,
+    on_train_begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains an initialised model for all its epochs, each followed by revival and validation.
 
@@ -63,9 +64,11 @@ def train_loop(
         validation: float32 ``[M, D]``, M >= 1.
         settings: the ``training`` section.
         seed: of the batch order and of the donors of revived codes.
+        on_train_begin: is called when the optimizer stands and the first step comes next.
         on_epoch_end: is told the mean of each loss term, the metrics and the epoch's seconds.
     """
     steps = _Steps(model, train, settings, seed)
+    on_train_begin()
     rows = max(steps.batch_size, _DONOR_ROWS)
     revived_until = settings.dead_code_stop_fraction * settings.num_epochs
     for epoch in range(1, settings.num_epochs + 1):
@@ -204,8 +207,15 @@ def main(arguments: list[str] | None = None) -> int:
     train, validation = torch.as_tensor(prepared.train), torch.as_tensor(prepared.validation)
     model = build_loop(prepared.model_config)
     initialise(model, train, generator(config.random_seed, Stream.INITIALISATION))
-    run.stamp("training")
-    train_loop(model, train, validation, config.training, config.random_seed, on_epoch_end)
+    train_loop(
+        model,
+        train,
+        validation,
+        config.training,
+        config.random_seed,
+        on_epoch_end,
+        on_train_begin=lambda: run.stamp("training"),
+    )
     with tempfile.TemporaryDirectory() as folder:
         torch.save(model.state_dict(), Path(folder) / "model.pt")
     report(run, options.json)

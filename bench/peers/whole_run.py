@@ -104,6 +104,7 @@ def config_of(options: argparse.Namespace) -> TrainConfig:
         "model.hierarchy": options.hierarchy,
         "training.checkpoint_dir": options.folder,
         "training.num_threads": options.threads,
+        "device": "cpu",
     }
     given = {key: value for key, value in changes.items() if value is not None}
     return load_config(options.config, given)
