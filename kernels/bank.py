@@ -1,0 +1,194 @@
+"""The table that kernels read: where every codebook lies, in one tensor on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+__all__ = ["BLOCK_DIMS", "PACK_CODES", "Bank", "make_bank", "packed_codes"]
+
+# Codes are packed for the first pass in rows padded to one of these; wider ones are scanned whole.
+BLOCK_DIMS = (16, 32, 64, 128, 256, 512)
+# Codes of one packing program; packed codebooks are one, or whole multiples of two.
+PACK_CODES = 64
+
+# Columns of the table.
+INPUT = tl.constexpr(0)
+DIM = tl.constexpr(1)
+SIZE = tl.constexpr(2)
+WEIGHT = tl.constexpr(3)
+STRIDE = tl.constexpr(4)
+CODE = tl.constexpr(5)
+PACKED = tl.constexpr(6)
+PACKED_SIZE = tl.constexpr(7)
+NORM = tl.constexpr(8)
+BLOCK = tl.constexpr(9)
+CENTRE = tl.constexpr(10)
+WIDTH = tl.constexpr(11)
+FIELDS = tl.constexpr(12)
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Q codebooks of K_q codes of D_q dims, as kernels see them.
+
+    Two codebooks, 5 codes of 6 dims (8 apart) and 100 codes of 3 dims (4 apart), on the CPU:
+
+    >>> bank = make_bank((5, 100), (6, 3), (8, 4), (0, 6), (0, 5), (0, 48), 448, "cpu")
+    >>> bank.table[:, :6].tolist()  # input column, dim, size, weight element, stride, code id
+    [[0, 6, 5, 0, 8, 0], [6, 3, 100, 48, 4, 5]]
+    >>> bank.table[:, 6:].tolist()  # packed element, packed size, norm, block, centre, width
+    [[0, 64, 0, 0, 0, 16], [1024, 128, 64, 1, 16, 16]]
+    >>> bank.buckets  # packed width -> quantizers, most codes first
+    {16: (1, 0)}
+
+    Attributes:
+        table: int64 [Q, 12] on the device; the columns are the constants above.
+        sizes, dims: K_q and D_q, on the host.
+        total_codes, weight_size, input_width: of the whole bank.
+        packed_size, norm_size, num_blocks, centre_size: of the first pass's buffers, in elements.
+        buckets: block dim -> quantizers whose packed rows have it, largest codebook first.
+        unpacked: quantizers wider than the widest block.
+        aligned: every input column, stride and dim is a multiple of 4: 16-byte loads.
+    """
+
+    table: Tensor
+    sizes: tuple[int, ...]
+    dims: tuple[int, ...]
+    total_codes: int
+    weight_size: int
+    input_width: int
+    packed_size: int
+    norm_size: int
+    num_blocks: int
+    centre_size: int
+    buckets: dict[int, tuple[int, ...]]
+    unpacked: tuple[int, ...]
+    aligned: bool
+    tiles: dict[tuple[str, int, int], Tensor] = field(default_factory=dict)
+
+    @property
+    def num_quantizers(self) -> int:
+        """Q."""
+        return len(self.sizes)
+
+    @property
+    def code_elements(self) -> int:
+        """Sum of K_q * D_q."""
+        return sum(k * d for k, d in zip(self.sizes, self.dims, strict=True))
+
+    def row_tiles(self, quantizers: Sequence[int], num_rows: int, block_rows: int) -> Tensor:
+        """int32 [T, 2] of (quantizer, first row), in the order of ``quantizers``; remembered."""
+        key = (",".join(map(str, quantizers)), num_rows, block_rows)
+        if key not in self.tiles:
+            if len(self.tiles) >= 64:
+                self.tiles.pop(next(iter(self.tiles)))  # batch sizes that vary without end
+            rows = torch.arange(0, num_rows, block_rows, dtype=torch.int32)
+            chosen = torch.tensor(quantizers, dtype=torch.int32)
+            table = torch.stack(
+                [chosen.repeat_interleave(len(rows)), rows.repeat(len(chosen))], dim=1
+            )
+            self.tiles[key] = table.to(self.table.device)
+        return self.tiles[key]
+
+    def code_tiles(self) -> Tensor:
+        """int32 [num_blocks, 2] of (quantizer, first code) over all packed codebooks."""
+        key = ("codes", 0, 0)
+        if key not in self.tiles:
+            entries = [
+                (q, first)
+                for q, size in enumerate(self.sizes)
+                for first in range(0, packed_codes(size), PACK_CODES)
+                if self.dims[q] <= BLOCK_DIMS[-1]
+            ]
+            self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
+        return self.tiles[key]
+
+    def refresh_tiles(self, block_codes: int) -> Tensor:
+        """int32 [T, 2] of (quantizer, first code) over all codebooks as they are."""
+        key = ("refresh", 0, block_codes)
+        if key not in self.tiles:
+            entries = [
+                (q, first)
+                for q, size in enumerate(self.sizes)
+                for first in range(0, size, block_codes)
+            ]
+            self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
+        return self.tiles[key]
+
+
+def make_bank(
+    sizes: Sequence[int],
+    dims: Sequence[int],
+    strides: Sequence[int],
+    input_offsets: Sequence[int],
+    code_offsets: Sequence[int],
+    weight_offsets: Sequence[int],
+    weight_size: int,
+    device: torch.device | str,
+) -> Bank:
+    """The bank of codebooks whose code k of quantizer q begins at weight_q + k * stride_q.
+
+    Args:
+        sizes: K_q.
+        dims: D_q.
+        strides: elements from one code to the next.
+        input_offsets: first column in a dense row.
+        code_offsets: global id of code 0.
+        weight_offsets: first element in the flat weight.
+        weight_size: its elements.
+        device: of the table.
+    """
+    packed = norm = block = centre = 0
+    rows = []
+    buckets: dict[int, list[int]] = {}
+    unpacked = []
+    for q, (size, dim) in enumerate(zip(sizes, dims, strict=True)):
+        width = next((w for w in BLOCK_DIMS if dim <= w), 0)
+        padded = packed_codes(size)
+        lies = [input_offsets[q], dim, size, weight_offsets[q], strides[q], code_offsets[q]]
+        rows.append([*lies, packed, padded, norm, block, centre, width])
+        packed += padded * width
+        norm += padded
+        block += padded // PACK_CODES
+        centre += width
+        if width:
+            buckets.setdefault(width, []).append(q)
+        else:
+            unpacked.append(q)
+    fours = (*input_offsets, *dims, *strides, sum(dims))
+    return Bank(
+        table=torch.tensor(rows, dtype=torch.int64).to(device),
+        sizes=tuple(sizes),
+        dims=tuple(dims),
+        total_codes=sum(sizes),
+        weight_size=weight_size,
+        input_width=sum(dims),
+        packed_size=packed,
+        norm_size=norm,
+        num_blocks=block,
+        centre_size=centre,
+        buckets={
+            width: tuple(sorted(members, key=lambda q: (-sizes[q], q)))
+            for width, members in sorted(buckets.items(), reverse=True)
+        },
+        unpacked=tuple(unpacked),
+        aligned=all(value % 4 == 0 for value in fours),
+    )
+
+
+def packed_codes(size: int) -> int:
+    """Codes of a packed codebook: 64, or a multiple of 128.
+
+    >>> [packed_codes(size) for size in (1, 64, 65, 300)]
+    [64, 64, 128, 384]
+    """
+    return PACK_CODES if size <= PACK_CODES else _up(size, 2 * PACK_CODES)
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step

@@ -1,0 +1,90 @@
+"""After a first pass: codes gathered, errors, rows per code, and the largest value of each code.
+
+The last two are what ``accumulate_codes`` needs to add rows up in fixed point.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .bank import CODE, DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
+from .truth import usable_rows
+
+__all__ = ["gather_codes"]
+
+
+@triton.jit
+def gather_codes(
+    x_ptr,
+    x_stride,
+    out_stride,
+    weight_ptr,
+    table_ptr,
+    tiles_ptr,
+    indices_ptr,
+    quantized_ptr,
+    errors_ptr,
+    counts_ptr,
+    peaks_ptr,
+    ema_counts_ptr,
+    old_counts_ptr,
+    num_rows,
+    num_quantizers,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    QUANTIZE: tl.constexpr,
+    KEEP_COUNTS: tl.constexpr,
+):
+    """Program t does row tile ``tiles[t]``; arguments as in ``quantize_small``, and
+
+    Args:
+        counts_ptr: int32 [total_codes], zero at first.
+        peaks_ptr: int32 [total_codes], zero at first: bits of the largest |x| of a code's rows.
+        ema_counts_ptr, old_counts_ptr: the first is copied to the second if KEEP_COUNTS.
+    """
+    tile = tl.program_id(0)
+    q = tl.load(tiles_ptr + 2 * tile)
+    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    entry = table_ptr + q * FIELDS
+    column = tl.load(entry + INPUT)
+    dim = tl.load(entry + DIM).to(tl.int32)
+    stride = tl.load(entry + STRIDE)
+    code_offset = tl.load(entry + CODE)
+    rows = row0 + tl.arange(0, BLOCK_ROWS)
+    row_mask = rows < num_rows
+    row_ptrs = x_ptr + rows.to(tl.int64) * x_stride + column
+    usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, BLOCK_DIM)
+    index_ptrs = indices_ptr + rows.to(tl.int64) * num_quantizers + q
+    index = tl.load(index_ptrs, mask=row_mask, other=0).to(tl.int64)
+    code_ptrs = weight_ptr + tl.load(entry + WEIGHT) + index * stride
+    out_ptrs = quantized_ptr + rows.to(tl.int64) * out_stride + column
+    error = tl.zeros((BLOCK_ROWS,), tl.float32)
+    peak = tl.zeros((BLOCK_ROWS,), tl.float32)
+    for first in range(0, dim, BLOCK_DIM):
+        d = first + tl.arange(0, BLOCK_DIM)
+        mask = row_mask[:, None] & (d < dim)[None, :]
+        x = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        x = tl.where(usable[:, None], x, 0.0)
+        if QUANTIZE:
+            code = tl.load(code_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            out = code.to(quantized_ptr.dtype.element_ty)
+            tl.store(out_ptrs[:, None] + d[None, :], out, mask=mask)
+            difference = tl.where(usable[:, None], x - code, 0.0)
+            error += tl.sum(difference * difference, axis=1)
+        peak = tl.maximum(peak, tl.max(tl.abs(x), axis=1))
+    if QUANTIZE:
+        slab = (row0 // BLOCK_ROWS).to(tl.int64)
+        tl.store(errors_ptr + slab * num_quantizers + q, tl.sum(error, axis=0))
+    # Integers: the order in which they arrive does not matter.
+    ids = code_offset + index
+    one = tl.full((BLOCK_ROWS,), 1, tl.int32)
+    tl.atomic_add(counts_ptr + ids, one, mask=usable, sem="relaxed")
+    tl.atomic_max(peaks_ptr + ids, peak.to(tl.int32, bitcast=True), mask=usable, sem="relaxed")
+    if KEEP_COUNTS:
+        if row0 == 0:
+            size = tl.load(entry + SIZE).to(tl.int32)
+            for first in range(0, size, BLOCK_ROWS):
+                k = first + tl.arange(0, BLOCK_ROWS)
+                old = tl.load(ema_counts_ptr + code_offset + k, mask=k < size, other=0.0)
+                tl.store(old_counts_ptr + code_offset + k, old, mask=k < size)

@@ -1,0 +1,142 @@
+"""Codebooks as the first pass wants them: centred, scaled, doubled, in float16, with their norms.
+
+For a quantizer with centre m and scale s, a power of two, code c becomes z = fp16(-2 s (c - m)) and
+n = s^2 |c - m|^2, so that n + z . (s (x - m)) orders codes as the distance to x does.  Each block
+of codes also gets the three radii from which the first pass bounds its own error.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .bank import (
+    BLOCK,
+    CENTRE,
+    DIM,
+    FIELDS,
+    NORM,
+    PACKED,
+    PACKED_SIZE,
+    SIZE,
+    STRIDE,
+    WEIGHT,
+    WIDTH,
+)
+
+__all__ = ["RADII", "pack_codes"]
+
+# Per block of codes: rounding of z, length of z, length of n.
+RADII = tl.constexpr(4)
+# Larger than every score; padding codes are never nearest.
+_FAR = tl.constexpr(3.0e38)
+# The largest sampled component becomes 2^3 .. 2^4: far from overflow and from underflow.
+_TOP = tl.constexpr(3)
+
+
+@triton.jit
+def pack_codes(
+    weight_ptr,
+    table_ptr,
+    tiles_ptr,
+    packed_ptr,
+    norms_ptr,
+    radii_ptr,
+    centres_ptr,
+    scales_ptr,
+    counters_ptr,
+    BLOCK_CODES: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    NUM_COUNTERS: tl.constexpr,
+):
+    """Program t packs codes ``tiles[t]`` = (quantizer, first code) .. + BLOCK_CODES.
+
+    Args:
+        weight_ptr: flat [weight_size].
+        packed_ptr: float16, rows of the quantizer's packed width.
+        norms_ptr: float32, one per packed code.
+        radii_ptr: float32 [num_blocks, RADII].
+        centres_ptr: float32, the quantizer's packed width each.
+        scales_ptr: float32 [Q].
+        counters_ptr: int32 [NUM_COUNTERS], set to zero.
+    """
+    tile = tl.program_id(0)
+    if tile == 0:
+        which = tl.arange(0, NUM_COUNTERS)
+        tl.store(counters_ptr + which, tl.zeros((NUM_COUNTERS,), tl.int32))
+    q = tl.load(tiles_ptr + 2 * tile)
+    first = tl.load(tiles_ptr + 2 * tile + 1)
+    entry = table_ptr + q * FIELDS
+    dim = tl.load(entry + DIM).to(tl.int32)
+    size = tl.load(entry + SIZE).to(tl.int32)
+    width = tl.load(entry + WIDTH).to(tl.int32)
+    stride = tl.load(entry + STRIDE)
+    codes_ptr = weight_ptr + tl.load(entry + WEIGHT)
+    centre_ptr = centres_ptr + tl.load(entry + CENTRE)
+    lane = tl.arange(0, BLOCK_CODES)
+    # The centre is the mean of at most BLOCK_CODES codes, evenly spread; any vector is correct.
+    samples = tl.minimum(size, BLOCK_CODES)
+    sampled = (lane.to(tl.int64) * size) // samples
+    is_sample = lane < samples
+    largest = tl.zeros((BLOCK_CODES,), tl.float32)
+    for d0 in range(0, width, BLOCK_DIM):
+        d = d0 + tl.arange(0, BLOCK_DIM)
+        mean, away = _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim)
+        largest = tl.maximum(largest, tl.max(tl.abs(away), axis=1))
+        if first == 0:
+            tl.store(centre_ptr + d, mean, mask=d < width)
+    scale = _scale(tl.max(largest, axis=0))
+    if first == 0:
+        tl.store(scales_ptr + q, scale)
+    k = first + lane
+    exists = k < size
+    norm = tl.zeros((BLOCK_CODES,), tl.float64)
+    rounding = tl.zeros((BLOCK_CODES,), tl.float64)
+    length = tl.zeros((BLOCK_CODES,), tl.float64)
+    row_ptrs = codes_ptr + k.to(tl.int64) * stride
+    out_ptrs = packed_ptr + tl.load(entry + PACKED) + k.to(tl.int64) * width
+    for d0 in range(0, width, BLOCK_DIM):
+        d = d0 + tl.arange(0, BLOCK_DIM)
+        mean, _ = _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim)
+        mask = exists[:, None] & (d < dim)[None, :]
+        code = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float64)
+        away = tl.where(mask, (code - mean.to(tl.float64)[None, :]) * scale.to(tl.float64), 0.0)
+        packed = (-2.0 * away).to(tl.float32).to(tl.float16)
+        tl.store(out_ptrs[:, None] + d[None, :], packed, mask=(d < width)[None, :])
+        back = packed.to(tl.float64)
+        lost = -2.0 * away - back
+        norm += tl.sum(away * away, axis=1)
+        rounding += tl.sum(lost * lost, axis=1)
+        length += tl.sum(back * back, axis=1)
+    padded = tl.load(entry + PACKED_SIZE).to(tl.int32)
+    norms = tl.where(exists, norm.to(tl.float32), _FAR)
+    tl.store(norms_ptr + tl.load(entry + NORM) + k, norms, mask=k < padded)
+    radius_ptr = radii_ptr + (tl.load(entry + BLOCK) + first // BLOCK_CODES) * RADII
+    tl.store(radius_ptr, _above(tl.sqrt(tl.max(rounding, axis=0))))
+    tl.store(radius_ptr + 1, _above(tl.sqrt(tl.max(length, axis=0))))
+    tl.store(radius_ptr + 2, _above(tl.max(norm, axis=0)))
+
+
+@triton.jit
+def _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim):
+    """(mean float32 [D], sampled codes minus it, float32 [S, D]); 0 beyond ``dim``."""
+    mask = is_sample[:, None] & (d < dim)[None, :]
+    ptrs = codes_ptr + (sampled * stride)[:, None] + d[None, :]
+    codes = tl.load(ptrs, mask=mask, other=0.0).to(tl.float32)
+    mean = tl.sum(codes, axis=0) / samples
+    return mean, tl.where(mask, codes - mean[None, :], 0.0)
+
+
+@triton.jit
+def _scale(largest):
+    """The power of two that brings ``largest`` to 2^3 .. 2^4; 1 for 0 and for NaN."""
+    exponent = ((largest.to(tl.int32, bitcast=True) >> 23) & 255) - 127
+    exponent = tl.minimum(tl.maximum(_TOP - exponent, -100), 100)
+    scale = ((exponent + 127) << 23).to(tl.float32, bitcast=True)
+    return tl.where((largest > 0) & (largest < float("inf")), scale, 1.0)
+
+
+@triton.jit
+def _above(value):
+    """A float32 not below a float64 value."""
+    return (value * 1.0000002).to(tl.float32) + 1.0e-37

@@ -1,0 +1,113 @@
+"""The whole step of a bank of small codebooks in one launch: lookup, gather, error, statistics.
+
+Every (quantizer, row tile) compares its rows with all codes in the form of the truth: a float64
+distance costs three instructions, so that small codebooks need no first pass.  Statistics are
+partial sums per row tile, [T, weight_size] laid out like the weight, which ``refresh_codes`` adds
+up in order: deterministic without atomics.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .bank import CODE, DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
+from .truth import nearest_truth, usable_rows
+
+__all__ = ["quantize_small"]
+
+
+@triton.jit
+def quantize_small(
+    x_ptr,
+    x_stride,
+    out_stride,
+    weight_ptr,
+    table_ptr,
+    tiles_ptr,
+    indices_ptr,
+    quantized_ptr,
+    errors_ptr,
+    counts_ptr,
+    sums_ptr,
+    ema_counts_ptr,
+    old_counts_ptr,
+    num_rows,
+    num_quantizers,
+    total_codes,
+    weight_size,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_CODES: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    QUANTIZE: tl.constexpr,
+    STATISTICS: tl.constexpr,
+    KEEP_COUNTS: tl.constexpr,
+):
+    """Program t does row tile ``tiles[t]``.
+
+    Args:
+        x_ptr: float32, float16 or bfloat16 [num_rows, input_width], rows ``x_stride`` apart.
+        indices_ptr: int64 [num_rows, Q].
+        quantized_ptr: [num_rows, input_width] in the rows' dtype, rows ``out_stride`` apart, if
+            QUANTIZE.
+        errors_ptr: float32 [T, Q], sums of squared errors over usable rows, if QUANTIZE.
+        counts_ptr: float32 [T, total_codes], if QUANTIZE.
+        sums_ptr: float32 [T, weight_size], if STATISTICS.
+        ema_counts_ptr, old_counts_ptr: float32 [total_codes]; the first is copied to the second if
+            KEEP_COUNTS, so that the refresh may write the first while it reads the second.
+        BLOCK_CODES: at least every K_q if QUANTIZE.
+    """
+    tile = tl.program_id(0)
+    q = tl.load(tiles_ptr + 2 * tile)
+    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    entry = table_ptr + q * FIELDS
+    column = tl.load(entry + INPUT)
+    dim = tl.load(entry + DIM).to(tl.int32)
+    size = tl.load(entry + SIZE).to(tl.int32)
+    weight_offset = tl.load(entry + WEIGHT)
+    stride = tl.load(entry + STRIDE)
+    code_offset = tl.load(entry + CODE)
+    rows = row0 + tl.arange(0, BLOCK_ROWS)
+    row_mask = rows < num_rows
+    row_ptrs = x_ptr + rows.to(tl.int64) * x_stride + column
+    usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, BLOCK_DIM)
+    index = nearest_truth(
+        row_ptrs, usable, weight_ptr + weight_offset, stride, size, dim, BLOCK_ROWS, BLOCK_CODES
+    )
+    index = tl.where(usable, index, 0)
+    tl.store(
+        indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
+    )
+    slab = (row0 // BLOCK_ROWS).to(tl.int64)
+    lane = tl.arange(0, BLOCK_CODES)
+    # A row that is left out matches no code.
+    chosen = lane[:, None] == tl.where(usable, index, -1)[None, :]
+    code_ids = code_offset + lane
+    if QUANTIZE:
+        counts = tl.sum(chosen.to(tl.float32), axis=1)
+        tl.store(counts_ptr + slab * total_codes + code_ids, counts, mask=lane < size)
+    if KEEP_COUNTS:
+        if row0 == 0:
+            old = tl.load(ema_counts_ptr + code_ids, mask=lane < size, other=0.0)
+            tl.store(old_counts_ptr + code_ids, old, mask=lane < size)
+    if QUANTIZE:
+        error = tl.zeros((BLOCK_ROWS,), tl.float32)
+        code_ptrs = weight_ptr + weight_offset + index.to(tl.int64) * stride
+        out_ptrs = quantized_ptr + rows.to(tl.int64) * out_stride + column
+        sums_ptrs = sums_ptr + slab * weight_size + weight_offset + lane.to(tl.int64) * stride
+        for first in range(0, stride, BLOCK_DIM):
+            d = first + tl.arange(0, BLOCK_DIM)
+            mask = row_mask[:, None] & (d < dim)[None, :]
+            x = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            x = tl.where(usable[:, None], x, 0.0)
+            code = tl.load(code_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            out = code.to(quantized_ptr.dtype.element_ty)
+            tl.store(out_ptrs[:, None] + d[None, :], out, mask=mask)
+            difference = tl.where(usable[:, None], x - code, 0.0)
+            error += tl.sum(difference * difference, axis=1)
+            if STATISTICS:
+                # One-hot times rows: exact products, added in float32.
+                part = tl.dot(chosen.to(tl.float32), x, input_precision="ieee")
+                here = (lane < size)[:, None] & (d < stride)[None, :]
+                tl.store(sums_ptrs[:, None] + d[None, :], part, mask=here)
+        tl.store(errors_ptr + slab * num_quantizers + q, tl.sum(error, axis=0))
