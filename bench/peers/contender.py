@@ -81,11 +81,15 @@ class Contender(ABC):
         name: as printed; unique.
         ours: spinlock's own, which ratios are made for.
         contract: what the gate checks.
+        slow: plain loops, whose time is estimated on a few rows before all of them are run.
+        compiles: needs minutes of compiling for every new shape.
     """
 
     name: ClassVar[str]
     ours: ClassVar[bool] = False
     contract: ClassVar[Contract] = Contract()
+    slow: ClassVar[bool] = False
+    compiles: ClassVar[bool] = False
     ema: ClassVar[EMA] = EMA()
 
     @abstractmethod
