@@ -9,12 +9,23 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["BLOCK_DIMS", "PACK_CODES", "Bank", "make_bank", "packed_codes"]
+__all__ = [
+    "BLOCK_CODES",
+    "BLOCK_DIMS",
+    "MANY_CODES",
+    "PACK_CODES",
+    "Bank",
+    "make_bank",
+    "packed_codes",
+]
 
 # Codes are packed for the first pass in rows padded to one of these; wider ones are scanned whole.
 BLOCK_DIMS = (16, 32, 64, 128, 256, 512)
-# Codes of one packing program; packed codebooks are one, or whole multiples of two.
-PACK_CODES = 64
+# Codes of one packing program, and of one scored block.
+PACK_CODES = 32
+BLOCK_CODES = 64
+# Larger codebooks are scored in groups of blocks and padded to whole groups.
+MANY_CODES = 512
 
 # Columns of the table.
 INPUT = tl.constexpr(0)
@@ -42,16 +53,17 @@ class Bank:
     >>> bank.table[:, :6].tolist()  # input column, dim, size, weight element, stride, code id
     [[0, 6, 5, 0, 8, 0], [6, 3, 100, 48, 4, 5]]
     >>> bank.table[:, 6:].tolist()  # packed element, packed size, norm, block, centre, width
-    [[0, 64, 0, 0, 0, 16], [1024, 128, 64, 1, 16, 16]]
-    >>> bank.buckets  # packed width -> quantizers, most codes first
-    {16: (1, 0)}
+    [[0, 64, 0, 0, 0, 16], [1024, 128, 64, 2, 16, 16]]
+    >>> bank.buckets  # (packed width, many codes) -> quantizers, most codes first
+    {(16, False): (1, 0)}
 
     Attributes:
         table: int64 [Q, 12] on the device; the columns are the constants above.
         sizes, dims: K_q and D_q, on the host.
         total_codes, weight_size, input_width: of the whole bank.
+        widest: the largest stride.
         packed_size, norm_size, num_blocks, centre_size: of the first pass's buffers, in elements.
-        buckets: block dim -> quantizers whose packed rows have it, largest codebook first.
+        buckets: (packed width, more than MANY_CODES) -> quantizers, largest codebook first.
         unpacked: quantizers wider than the widest block.
         aligned: every input column, stride and dim is a multiple of 4: 16-byte loads.
     """
@@ -62,11 +74,12 @@ class Bank:
     total_codes: int
     weight_size: int
     input_width: int
+    widest: int
     packed_size: int
     norm_size: int
     num_blocks: int
     centre_size: int
-    buckets: dict[int, tuple[int, ...]]
+    buckets: dict[tuple[int, bool], tuple[int, ...]]
     unpacked: tuple[int, ...]
     aligned: bool
     tiles: dict[tuple[str, int, int], Tensor] = field(default_factory=dict)
@@ -145,7 +158,7 @@ def make_bank(
     """
     packed = norm = block = centre = 0
     rows = []
-    buckets: dict[int, list[int]] = {}
+    buckets: dict[tuple[int, bool], list[int]] = {}
     unpacked = []
     for q, (size, dim) in enumerate(zip(sizes, dims, strict=True)):
         width = next((w for w in BLOCK_DIMS if dim <= w), 0)
@@ -157,7 +170,7 @@ def make_bank(
         block += padded // PACK_CODES
         centre += width
         if width:
-            buckets.setdefault(width, []).append(q)
+            buckets.setdefault((width, size > MANY_CODES), []).append(q)
         else:
             unpacked.append(q)
     fours = (*input_offsets, *dims, *strides, sum(dims))
@@ -168,13 +181,14 @@ def make_bank(
         total_codes=sum(sizes),
         weight_size=weight_size,
         input_width=sum(dims),
+        widest=max(strides),
         packed_size=packed,
         norm_size=norm,
         num_blocks=block,
         centre_size=centre,
         buckets={
-            width: tuple(sorted(members, key=lambda q: (-sizes[q], q)))
-            for width, members in sorted(buckets.items(), reverse=True)
+            bucket: tuple(sorted(members, key=lambda q: (-sizes[q], q)))
+            for bucket, members in sorted(buckets.items(), reverse=True)
         },
         unpacked=tuple(unpacked),
         aligned=all(value % 4 == 0 for value in fours),
@@ -182,12 +196,12 @@ def make_bank(
 
 
 def packed_codes(size: int) -> int:
-    """Codes of a packed codebook: 64, or a multiple of 128.
+    """Codes of a packed codebook: whole blocks, or whole groups of four blocks.
 
-    >>> [packed_codes(size) for size in (1, 64, 65, 300)]
-    [64, 64, 128, 384]
+    >>> [packed_codes(size) for size in (1, 64, 65, 512, 513)]
+    [64, 64, 128, 512, 768]
     """
-    return PACK_CODES if size <= PACK_CODES else _up(size, 2 * PACK_CODES)
+    return _up(size, BLOCK_CODES if size <= MANY_CODES else 4 * BLOCK_CODES)
 
 
 def _up(value: int, step: int) -> int:

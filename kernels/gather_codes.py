@@ -9,7 +9,6 @@ import triton
 import triton.language as tl
 
 from .bank import CODE, DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
-from .truth import usable_rows
 
 __all__ = ["gather_codes"]
 
@@ -54,28 +53,31 @@ def gather_codes(
     rows = row0 + tl.arange(0, BLOCK_ROWS)
     row_mask = rows < num_rows
     row_ptrs = x_ptr + rows.to(tl.int64) * x_stride + column
-    usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, BLOCK_DIM)
     index_ptrs = indices_ptr + rows.to(tl.int64) * num_quantizers + q
     index = tl.load(index_ptrs, mask=row_mask, other=0).to(tl.int64)
     code_ptrs = weight_ptr + tl.load(entry + WEIGHT) + index * stride
     out_ptrs = quantized_ptr + rows.to(tl.int64) * out_stride + column
     error = tl.zeros((BLOCK_ROWS,), tl.float32)
     peak = tl.zeros((BLOCK_ROWS,), tl.float32)
+    damaged = tl.zeros((BLOCK_ROWS,), tl.int32)
     for first in range(0, dim, BLOCK_DIM):
         d = first + tl.arange(0, BLOCK_DIM)
         mask = row_mask[:, None] & (d < dim)[None, :]
         x = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
-        x = tl.where(usable[:, None], x, 0.0)
+        finite = tl.abs(x) <= 3.4028234663852886e38  # False for NaN
+        damaged = tl.maximum(damaged, tl.max(tl.where(finite, 0, 1), axis=1))
         if QUANTIZE:
             code = tl.load(code_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
             out = code.to(quantized_ptr.dtype.element_ty)
             tl.store(out_ptrs[:, None] + d[None, :], out, mask=mask)
-            difference = tl.where(usable[:, None], x - code, 0.0)
-            error += tl.sum(difference * difference, axis=1)
+            error += tl.sum((x - code) * (x - code), axis=1)
         peak = tl.maximum(peak, tl.max(tl.abs(x), axis=1))
+    usable = row_mask & (damaged == 0)
     if QUANTIZE:
         slab = (row0 // BLOCK_ROWS).to(tl.int64)
-        tl.store(errors_ptr + slab * num_quantizers + q, tl.sum(error, axis=0))
+        tl.store(
+            errors_ptr + slab * num_quantizers + q, tl.sum(tl.where(usable, error, 0.0), axis=0)
+        )
     # Integers: the order in which they arrive does not matter.
     ids = code_offset + index
     one = tl.full((BLOCK_ROWS,), 1, tl.int32)

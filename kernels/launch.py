@@ -16,9 +16,10 @@ import triton
 from torch import Tensor
 
 from .accumulate_codes import accumulate_codes
-from .bank import PACK_CODES, Bank
+from .bank import BLOCK_CODES, PACK_CODES, Bank, packed_codes
 from .gather_codes import gather_codes
 from .nearest_codes import LISTED, first_pass
+from .nearest_of_group import nearest_of_group
 from .pack_codes import RADII, pack_codes
 from .quantize_backward import quantize_backward
 from .quantize_small import quantize_small
@@ -32,18 +33,29 @@ INTERPRETED = not isinstance(quantize_small, triton.runtime.JITFunction)
 # Row x code x dim products up to which comparing everything in float64 beats a first pass.
 SMALL_WORK = 1 << 26
 SMALL_CODES = 64
-# Packed width -> rows and codes of a tile, warps, pipeline stages.
+# (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages.
 TILES = {
-    16: (128, 128, 8, 3),
-    32: (128, 128, 8, 3),
-    64: (128, 128, 8, 3),
-    128: (128, 128, 8, 2),
-    256: (128, 64, 8, 2),
-    512: (64, 64, 8, 2),
+    (16, False): (64, 64, 4, 3),
+    (32, False): (64, 64, 4, 3),
+    (64, False): (64, 64, 4, 3),
+    (128, False): (64, 64, 4, 3),
+    (256, False): (64, 64, 4, 2),
+    (512, False): (64, 64, 8, 2),
+    (16, True): (64, 64, 4, 3),
+    (32, True): (64, 64, 4, 3),
+    (64, True): (64, 64, 4, 3),
+    (128, True): (64, 64, 4, 3),
+    (256, True): (128, 64, 8, 2),
+    (512, True): (64, 64, 8, 2),
 }
+# Where keeping books per code would cost more than the products: groups of blocks of PACK_CODES.
+GROUPED = {(16, True), (32, True), (64, True)}
+GROUP = 4
+_GROUP_ROWS = 32
 _ROWS = 64
+_LEAST_LISTED = 1 << 14
 _DIMS = 32
-_CODES = 32
+_CODES = 16
 _NO_FUSION = {"enable_fp_fusion": False}
 
 
@@ -261,9 +273,10 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
     )
     packing = bank.code_tiles()
     members = sum(len(quantizers) for quantizers in bank.buckets.values())
-    # Scratch that a row may need, never one entry per row and code.
-    listed = torch.empty(num_rows * members * LISTED.value, dtype=torch.int32, device=device)
-    counters = torch.empty(1, dtype=torch.int32, device=device)
+    # Room for one row in eight; more are settled without it, slowly.
+    capacity = max(_LEAST_LISTED, num_rows * members // 8)
+    listed = torch.empty(2 * capacity * LISTED.value, dtype=torch.int32, device=device)
+    counters = torch.empty(2, dtype=torch.int32, device=device)
     pack_codes[(len(packing),)](
         weight,
         bank.table,
@@ -275,15 +288,15 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
         scales,
         counters,
         BLOCK_CODES=PACK_CODES,
-        BLOCK_DIM=16,
-        NUM_COUNTERS=1,
+        BLOCK_DIM=64,
+        NUM_COUNTERS=2,
+        num_warps=8,
         **_NO_FUSION,
     )
-    for width, quantizers in bank.buckets.items():
-        block_rows, block_codes, warps, stages = TILES[width]
-        if min(bank.sizes[q] for q in quantizers) <= PACK_CODES:
-            block_codes = PACK_CODES
-        largest = max(bank.sizes[q] for q in quantizers)
+    for (width, many), quantizers in bank.buckets.items():
+        block_rows, block_codes, warps, stages = TILES[width, many]
+        group = GROUP if (width, many) in GROUPED else 1
+        largest = packed_codes(max(bank.sizes[q] for q in quantizers))
         tiles = bank.row_tiles(quantizers, num_rows, block_rows)
         first_pass[(len(tiles),)](
             rows,
@@ -298,32 +311,60 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             indices,
             listed,
             counters,
+            capacity,
             num_rows,
             bank.num_quantizers,
             BLOCK_ROWS=block_rows,
             BLOCK_CODES=block_codes,
+            GROUP=group,
             WIDTH=width,
-            BITS=max(1, (-(-largest // block_codes) - 1).bit_length()),
-            RADIUS_BLOCKS=_power_of_two(-(-largest // PACK_CODES) + 1),
+            BITS=max(1, (largest // (block_codes * group) - 1).bit_length()),
+            RADIUS_BLOCKS=_power_of_two(largest // PACK_CODES),
             ALIGNED=bank.aligned and rows.stride(0) % 4 == 0,
             NVIDIA=not INTERPRETED and torch.version.hip is None,
             num_warps=warps,
             num_stages=stages,
             **_NO_FUSION,
         )
-    recheck[(_programs(device),)](
-        rows,
-        rows.stride(0),
-        weight,
-        bank.table,
-        indices,
-        listed,
-        counters,
-        bank.num_quantizers,
-        BLOCK_CODES=64,
-        BLOCK_DIM=32,
-        **_NO_FUSION,
-    )
+    grouped = [q for bucket, members in bank.buckets.items() if bucket in GROUPED for q in members]
+    if grouped:
+        tiles = bank.row_tiles(grouped, num_rows, _GROUP_ROWS)
+        nearest_of_group[(len(tiles),)](
+            rows,
+            rows.stride(0),
+            weight,
+            bank.table,
+            tiles,
+            indices,
+            listed,
+            counters,
+            capacity,
+            num_rows,
+            bank.num_quantizers,
+            BLOCK_ROWS=_GROUP_ROWS,
+            BLOCK_CODES=BLOCK_CODES,
+            BLOCK_DIM=32,
+            GROUP=GROUP,
+            **_NO_FUSION,
+        )
+    for which, (programs, block_codes, warps) in enumerate(((32, 8, 1), (4, 64, 4))):
+        recheck[(programs * _multiprocessors(device),)](
+            rows,
+            rows.stride(0),
+            weight,
+            bank.table,
+            indices,
+            listed,
+            counters,
+            capacity,
+            num_rows,
+            bank.num_quantizers,
+            LIST=which,
+            BLOCK_CODES=block_codes,
+            BLOCK_DIM=32,
+            num_warps=warps,
+            **_NO_FUSION,
+        )
 
 
 def _small_step(
@@ -455,7 +496,8 @@ def _refresh(
     fixed = scratch.peaks is not None
     codes = averages is not None and averages.sums is not None
     tiles = bank.refresh_tiles(_CODES)
-    refresh_codes[(len(tiles),)](
+    columns = -(-bank.widest // _DIMS) if codes or sums is not None else 1
+    refresh_codes[(len(tiles), columns)](
         bank.table,
         tiles,
         scratch.counts,
@@ -481,6 +523,8 @@ def _refresh(
         0.0 if averages is None else averages.epsilon,
         BLOCK_CODES=_CODES,
         BLOCK_DIM=_DIMS,
+        COUNT_CODES=1024 if fixed else SMALL_CODES,
+        SLABS=1 if fixed else 16,
         LOG_ROWS=(len(rows) - 1).bit_length(),
         FIXED_POINT=fixed,
         LOSSES=step is not None,
@@ -495,10 +539,10 @@ def _small_rows(num_rows: int) -> int:
     return 32 if num_rows <= 2048 else 64
 
 
-def _programs(device: torch.device) -> int:
+def _multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
-        return 4
-    return 8 * torch.cuda.get_device_properties(device).multi_processor_count
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _power_of_two(value: int) -> int:

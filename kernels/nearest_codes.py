@@ -1,12 +1,15 @@
 """The first pass: scores of all codes on tensor cores, certified, and the doubtful rows listed.
 
 docs/kernels.md derives the bound E: with rows and codes rounded to float16, |score - exact| <= E
-for every code, so that the truth is among the codes within 2 E of the least score.  A row with one
-such code is settled.  One with up to four of them is listed with those; the others are listed to
-be compared with all codes.  ``recheck`` settles the list.
+for every code, so that the truth is among the codes within 2 E of the least score.
 
-Scores never leave the registers.  Lane j of a row sees codes j, j + BLOCK_CODES, ...; it keeps its
-least score and the next, with the block's number in the low mantissa bits of the score.
+Scores never leave the registers.  Lane j of a row sees codes j, j + BLOCK_CODES, ..., in groups of
+GROUP blocks; it keeps its least group minimum and the next, with the group's number in the low
+mantissa bits.  Groups make the bookkeeping cheap (four instructions per group, not per code); their
+price is that the codes of the winning group are compared once more, by ``nearest_of_group``.  A row
+with one group within 2 E is settled so.  Others are listed: with up to eight groups, or with the
+lanes in which two groups are within 2 E, or to be compared with all codes.  ``recheck`` settles
+the list.
 """
 
 from __future__ import annotations
@@ -14,17 +17,38 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import BLOCK, CENTRE, DIM, FIELDS, INPUT, NORM, PACK_CODES, PACKED, PACKED_SIZE
+from .bank import (
+    BLOCK,
+    BLOCK_CODES,
+    CENTRE,
+    DIM,
+    FIELDS,
+    INPUT,
+    NORM,
+    PACK_CODES,
+    PACKED,
+    PACKED_SIZE,
+    SIZE,
+)
 from .pack_codes import RADII
 
-__all__ = ["LISTED", "first_pass"]
+__all__ = ["IN_GROUP", "LISTED", "PENDING", "SHORT", "UNLISTED", "first_pass"]
 
-# int32 per listed row: quantizer, row, number of candidates (0: all codes), four candidates, 0.
-LISTED = tl.constexpr(8)
-_CANDIDATES = tl.constexpr(4)
+# int32 per listed row: quantizer, row, repetitions * 16 + slots in use, step, slots.  It stands for
+# the codes slot + i * step with i < repetitions.
+SLOTS = tl.constexpr(8)
+LISTED = tl.constexpr(12)
+# Rows with at most so many codes to compare go to the first list, the others to the second.
+SHORT = tl.constexpr(64)
+# Indices on the way: a listed row, a row that found no place in its list, and IN_GROUP - k for a
+# row whose code is in the group that begins with k.
+PENDING = tl.constexpr(-1)
+UNLISTED = tl.constexpr(-2)
+IN_GROUP = tl.constexpr(-3)
 _FAR = tl.constexpr(3.0e38)
 _NO_CODE = tl.constexpr(2147483647)
 _PACK = tl.constexpr(PACK_CODES)
+_BLOCK = tl.constexpr(BLOCK_CODES)
 
 
 @triton.jit
@@ -41,10 +65,12 @@ def first_pass(
     indices_ptr,
     listed_ptr,
     counters_ptr,
+    capacity,
     num_rows,
     num_quantizers,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_CODES: tl.constexpr,
+    GROUP: tl.constexpr,
     WIDTH: tl.constexpr,
     BITS: tl.constexpr,
     RADIUS_BLOCKS: tl.constexpr,
@@ -55,10 +81,10 @@ def first_pass(
 
     Args:
         x_ptr: float32, float16 or bfloat16 [num_rows, input_width], rows ``x_stride`` apart.
-        indices_ptr: int64 [num_rows, Q]; listed rows get what the first pass thinks best.
-        listed_ptr: int32, LISTED per row.
-        counters_ptr: int32; the first one counts listed rows.
-        BITS: at least log2 of the number of code blocks.
+        indices_ptr: int64 [num_rows, Q]: the code, or one of the marks above.
+        listed_ptr: int32 [2, capacity, LISTED].
+        counters_ptr: int32 [2], rows for each list, also those beyond its capacity.
+        BITS: at least log2 of the number of groups.
         RADIUS_BLOCKS: at least the packing blocks of a codebook, a power of two.
         ALIGNED: columns, strides and dims are multiples of 4.
     """
@@ -82,7 +108,8 @@ def first_pass(
     x = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
     centre = tl.load(centres_ptr + tl.load(entry + CENTRE) + d)
     scale = tl.load(scales_ptr + q)
-    usable = row_mask & (tl.max(tl.where(tl.abs(x) <= 3.4028234663852886e38, 0, 1), axis=1) == 0)
+    damaged = tl.max(tl.where(tl.abs(x) <= 3.4028234663852886e38, 0, 1), axis=1)
+    usable = row_mask & (damaged == 0)
     x = tl.where(mask, (x - centre[None, :]) * scale, 0.0)
     rounded = x.to(tl.float16)
     back = rounded.to(tl.float32)
@@ -90,36 +117,38 @@ def first_pass(
     length2 = tl.sum(back * back, axis=1)
     lost2 = tl.sum(lost * lost, axis=1)
 
-    best = tl.full((BLOCK_ROWS, BLOCK_CODES), _FAR, tl.float32)
-    second = tl.full((BLOCK_ROWS, BLOCK_CODES), _FAR, tl.float32)
+    best = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
+    second = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
     lane = tl.arange(0, BLOCK_CODES)
     # Packed codebooks are whole blocks: without the hints loads would not be 16 bytes wide.
-    norm_ptrs = norms_ptr + tl.multiple_of(tl.load(entry + NORM), _PACK) + lane
-    packed = tl.multiple_of(tl.load(entry + PACKED), _PACK)
-    code_ptrs = packed_ptr + packed + (lane * WIDTH)[None, :] + d[:, None]
-    for block in range(0, padded // BLOCK_CODES):
-        codes = tl.load(code_ptrs)
-        norms = tl.load(norm_ptrs)
-        scores = tl.dot(rounded, codes) + norms[None, :]
-        keys = _numbered(scores, block, BITS, NVIDIA)
+    norm_ptrs = norms_ptr + tl.multiple_of(tl.load(entry + NORM), _BLOCK) + lane
+    packed = tl.multiple_of(tl.load(entry + PACKED), _BLOCK)
+    code_ptrs = packed_ptr + packed + (lane * WIDTH)[:, None] + d[None, :]
+    # Codes times rows: the rows stay in shared memory, the codes stream through it.
+    columns = tl.trans(rounded)
+    for group in range(0, padded // (BLOCK_CODES * GROUP)):
+        keys = tl.dot(tl.load(code_ptrs), columns) + tl.load(norm_ptrs)[:, None]
+        for i in tl.static_range(1, GROUP):
+            codes = tl.load(code_ptrs + i * (BLOCK_CODES * WIDTH))
+            norms = tl.load(norm_ptrs + i * BLOCK_CODES)
+            keys = tl.minimum(keys, tl.dot(codes, columns) + norms[:, None])
+        keys = _numbered(keys, group, BITS, NVIDIA)
         second = tl.minimum(second, tl.maximum(best, keys))
         best = tl.minimum(best, keys)
-        code_ptrs += BLOCK_CODES * WIDTH
-        norm_ptrs += BLOCK_CODES
+        code_ptrs += BLOCK_CODES * GROUP * WIDTH
+        norm_ptrs += BLOCK_CODES * GROUP
 
     number = best.to(tl.int32, bitcast=True) & ((1 << BITS) - 1)
-    code = number * BLOCK_CODES + lane[None, :]
-    least = tl.min(best, axis=1)
-    index = tl.min(tl.where(best == least[:, None], code, _NO_CODE), axis=1)
+    code = number * (BLOCK_CODES * GROUP) + lane[:, None]
+    least = tl.min(best, axis=0)
+    index = tl.min(tl.where(best == least[None, :], code, _NO_CODE), axis=0)
+    if GROUP > 1:
+        index = IN_GROUP - index
     index = tl.where(usable, index, 0)
-    tl.store(
-        indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
-    )
 
-    first_block = tl.load(entry + BLOCK)
     blocks = tl.arange(0, RADIUS_BLOCKS)
     block_mask = blocks < padded // _PACK
-    radius_ptrs = radii_ptr + (first_block + blocks) * RADII
+    radius_ptrs = radii_ptr + (tl.load(entry + BLOCK) + blocks) * RADII
     rounding = tl.max(tl.load(radius_ptrs, mask=block_mask, other=0.0), axis=0)
     longest = tl.max(tl.load(radius_ptrs + 1, mask=block_mask, other=0.0), axis=0)
     norm = tl.max(tl.load(radius_ptrs + 2, mask=block_mask, other=0.0), axis=0)
@@ -131,27 +160,45 @@ def first_pass(
     error += size * ((WIDTH + 32) * 1.2e-7 + 2.0 ** (BITS - 22))
     error += (reach + longest) * (reach + longest) * ((WIDTH + 16) * 2.3e-16) + 1.0e-30
     limit = least + 2.0 * error
-    near = best <= limit[:, None]
-    candidates = tl.sum(near.to(tl.int32), axis=1)
-    behind = tl.min(second, axis=1)
-    settled = (candidates == 1) & (behind > limit)  # False where anything is NaN
+    near = best <= limit[None, :]
+    groups = tl.sum(near.to(tl.int32), axis=0)
+    behind = tl.min(second, axis=0)
+    settled = (groups == 1) & (behind > limit)  # False where anything is NaN
     doubtful = usable & ~settled
     if tl.max(doubtful.to(tl.int32), axis=0) > 0:
-        few = (candidates >= 1) & (candidates <= _CANDIDATES) & (behind > limit)
-        place = tl.atomic_add(counters_ptr + tl.zeros((BLOCK_ROWS,), tl.int32), 1, mask=doubtful)
-        out = listed_ptr + place.to(tl.int64) * LISTED
-        tl.store(out, tl.zeros((BLOCK_ROWS,), tl.int32) + q, mask=doubtful)
-        tl.store(out + 1, rows, mask=doubtful)
-        tl.store(out + 2, tl.where(few, candidates, 0), mask=doubtful)
-        for slot in tl.static_range(0, _CANDIDATES):
-            found = tl.min(tl.where(near, code, _NO_CODE), axis=1)
-            near = near & (code != found[:, None])
-            tl.store(out + 3 + slot, found, mask=doubtful & few)
+        crowded = second <= limit[None, :]
+        lanes = tl.sum((near | crowded).to(tl.int32), axis=0)
+        few = (groups >= 1) & (groups <= SLOTS) & (behind > limit)
+        some = ~few & (groups >= 1) & (lanes <= SLOTS) & (limit < _FAR)
+        slots = tl.where(few, groups, tl.where(some, lanes, 1))
+        num_codes = tl.load(entry + SIZE).to(tl.int32)
+        repeats = tl.where(few, GROUP, tl.where(some, padded // BLOCK_CODES, num_codes))
+        # Short work goes to the first list, the rest to the second.
+        which = (slots * repeats > SHORT).to(tl.int32)
+        place = tl.atomic_add(counters_ptr + which, 1, mask=doubtful)
+        fits = doubtful & (place < capacity)
+        out = listed_ptr + (which * capacity + place).to(tl.int64) * LISTED
+        tl.store(out, tl.zeros((BLOCK_ROWS,), tl.int32) + q, mask=fits)
+        tl.store(out + 1, rows, mask=fits)
+        tl.store(out + 2, repeats * 16 + slots, mask=fits)
+        tl.store(out + 3, tl.where(few | some, BLOCK_CODES, 1), mask=fits)
+        candidate = tl.where(few[None, :], code, lane[:, None])
+        left = (near | (crowded & ~few[None, :])) & (few | some)[None, :]
+        most = tl.max(tl.where(doubtful, slots, 0), axis=0)
+        for slot in range(0, most):
+            found = tl.min(tl.where(left, candidate, _NO_CODE), axis=0)
+            left = left & (candidate != found[None, :])
+            found = tl.where(few | some, found, 0)
+            tl.store(out + 4 + slot, found, mask=fits & (slot < slots))
+        index = tl.where(doubtful, tl.where(fits, PENDING, UNLISTED), index)
+    tl.store(
+        indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
+    )
 
 
 @triton.jit
-def _numbered(scores, block, BITS: tl.constexpr, NVIDIA: tl.constexpr):
-    """Scores whose lowest BITS mantissa bits are the block's number."""
+def _numbered(scores, number, BITS: tl.constexpr, NVIDIA: tl.constexpr):
+    """Scores whose lowest BITS mantissa bits are the number."""
     MASK: tl.constexpr = -(1 << BITS)
     if NVIDIA:
         # (score & mask) | number in one LOP3; sm_80 and sm_90 would take two instructions.
@@ -161,10 +208,10 @@ def _numbered(scores, block, BITS: tl.constexpr, NVIDIA: tl.constexpr):
             [
                 scores,
                 tl.full(scores.shape, MASK, tl.int32),
-                tl.full(scores.shape, 0, tl.int32) + block,
+                tl.full(scores.shape, 0, tl.int32) + number,
             ],
             dtype=tl.float32,
             is_pure=True,
             pack=1,
         )
-    return ((scores.to(tl.int32, bitcast=True) & MASK) | block).to(tl.float32, bitcast=True)
+    return ((scores.to(tl.int32, bitcast=True) & MASK) | number).to(tl.float32, bitcast=True)

@@ -32,6 +32,7 @@ RADII = tl.constexpr(4)
 _FAR = tl.constexpr(3.0e38)
 # The largest sampled component becomes 2^3 .. 2^4: far from overflow and from underflow.
 _TOP = tl.constexpr(3)
+_SAMPLES = tl.constexpr(16)
 
 
 @triton.jit
@@ -74,11 +75,12 @@ def pack_codes(
     codes_ptr = weight_ptr + tl.load(entry + WEIGHT)
     centre_ptr = centres_ptr + tl.load(entry + CENTRE)
     lane = tl.arange(0, BLOCK_CODES)
-    # The centre is the mean of at most BLOCK_CODES codes, evenly spread; any vector is correct.
-    samples = tl.minimum(size, BLOCK_CODES)
-    sampled = (lane.to(tl.int64) * size) // samples
-    is_sample = lane < samples
-    largest = tl.zeros((BLOCK_CODES,), tl.float32)
+    # The centre is the mean of a few codes, evenly spread; any vector is correct.
+    samples = tl.minimum(size, _SAMPLES)
+    draw = tl.arange(0, _SAMPLES)
+    sampled = (draw.to(tl.int64) * size) // samples
+    is_sample = draw < samples
+    largest = tl.zeros((_SAMPLES,), tl.float32)
     for d0 in range(0, width, BLOCK_DIM):
         d = d0 + tl.arange(0, BLOCK_DIM)
         mean, away = _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim)

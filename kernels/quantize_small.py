@@ -1,7 +1,7 @@
 """The whole step of a bank of small codebooks in one launch: lookup, gather, error, statistics.
 
-Every (quantizer, row tile) compares its rows with all codes in the form of the truth: a float64
-distance costs three instructions, so that small codebooks need no first pass.  Statistics are
+Every (quantizer, row tile) compares its rows with all codes by float32 differences, whose certified
+distances hardly ever need the float64 of the truth, so that there is no first pass.  Statistics are
 partial sums per row tile, [T, weight_size] laid out like the weight, which ``refresh_codes`` adds
 up in order: deterministic without atomics.
 """
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from .bank import CODE, DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
-from .truth import nearest_truth, usable_rows
+from .truth import nearest_directly
 
 __all__ = ["quantize_small"]
 
@@ -70,11 +70,17 @@ def quantize_small(
     rows = row0 + tl.arange(0, BLOCK_ROWS)
     row_mask = rows < num_rows
     row_ptrs = x_ptr + rows.to(tl.int64) * x_stride + column
-    usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, BLOCK_DIM)
-    index = nearest_truth(
-        row_ptrs, usable, weight_ptr + weight_offset, stride, size, dim, BLOCK_ROWS, BLOCK_CODES
+    index, usable = nearest_directly(
+        row_ptrs,
+        row_mask,
+        weight_ptr + weight_offset,
+        stride,
+        size,
+        dim,
+        BLOCK_ROWS,
+        BLOCK_CODES,
+        BLOCK_DIM,
     )
-    index = tl.where(usable, index, 0)
     tl.store(
         indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
     )
@@ -106,8 +112,18 @@ def quantize_small(
             difference = tl.where(usable[:, None], x - code, 0.0)
             error += tl.sum(difference * difference, axis=1)
             if STATISTICS:
-                # One-hot times rows: exact products, added in float32.
-                part = tl.dot(chosen.to(tl.float32), x, input_precision="ieee")
+                part = _sum_by_code(chosen.to(tl.float32), x)
                 here = (lane < size)[:, None] & (d < stride)[None, :]
                 tl.store(sums_ptrs[:, None] + d[None, :], part, mask=here)
         tl.store(errors_ptr + slab * num_quantizers + q, tl.sum(error, axis=0))
+
+
+@triton.jit
+def _sum_by_code(chosen, x):
+    """One-hot [codes, rows] times rows: three parts of 11, 11 and 2 bits, exact in tf32."""
+    high = (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+    rest = x - high
+    middle = (rest.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+    total = tl.dot(chosen, rest - middle, input_precision="tf32")
+    total = tl.dot(chosen, middle, total, input_precision="tf32")
+    return tl.dot(chosen, high, total, input_precision="tf32")

@@ -11,7 +11,8 @@ import triton
 import triton.language as tl
 
 from .bank import DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
-from .nearest_codes import LISTED
+from .nearest_codes import LISTED, UNLISTED
+from .truth import nearest_truth
 
 __all__ = ["recheck"]
 
@@ -29,65 +30,144 @@ def recheck(
     indices_ptr,
     listed_ptr,
     counters_ptr,
+    capacity,
+    num_rows,
+    num_quantizers,
+    LIST: tl.constexpr,
+    BLOCK_CODES: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+):
+    """Every program takes each num_programs-th row of one list, BLOCK_CODES codes at a time.
+
+    Args:
+        LIST: 0 or 1; the launch for list 1, whose rows need many codes, also settles the rows
+            that found no place in either.
+        Others as in ``first_pass``.
+    """
+    found = tl.load(counters_ptr + LIST)
+    count = tl.minimum(found, capacity).to(tl.int64)
+    item = tl.program_id(0).to(tl.int64)
+    while item < count:
+        _settle(
+            x_ptr,
+            x_stride,
+            weight_ptr,
+            table_ptr,
+            indices_ptr,
+            listed_ptr + (capacity * LIST + item) * LISTED,
+            num_quantizers,
+            BLOCK_CODES,
+            BLOCK_DIM,
+        )
+        item += tl.num_programs(0)
+    if LIST == 1:
+        if tl.maximum(found, tl.load(counters_ptr)) > capacity:
+            _settle_unlisted(
+                x_ptr,
+                x_stride,
+                weight_ptr,
+                table_ptr,
+                indices_ptr,
+                num_rows,
+                num_quantizers,
+                BLOCK_CODES,
+            )
+
+
+@triton.jit
+def _settle(
+    x_ptr,
+    x_stride,
+    weight_ptr,
+    table_ptr,
+    indices_ptr,
+    item_ptr,
     num_quantizers,
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
 ):
-    """Every program takes each num_programs-th listed row; arguments as in ``first_pass``."""
-    count = tl.load(counters_ptr).to(tl.int64)
-    item = tl.program_id(0).to(tl.int64)
+    q = tl.load(item_ptr)
+    row = tl.load(item_ptr + 1).to(tl.int64)
+    work = tl.load(item_ptr + 2)
+    step = tl.load(item_ptr + 3)
+    entry = table_ptr + q * FIELDS
+    dim = tl.load(entry + DIM).to(tl.int32)
+    size = tl.load(entry + SIZE).to(tl.int32)
+    stride = tl.load(entry + STRIDE)
+    row_ptr = x_ptr + row * x_stride + tl.load(entry + INPUT)
+    codes_ptr = weight_ptr + tl.load(entry + WEIGHT)
+    slots = work & 15
+    total = slots * (work >> 4)
     lane = tl.arange(0, BLOCK_CODES)
-    while item < count:
-        item_ptr = listed_ptr + item * LISTED
-        q = tl.load(item_ptr)
-        row = tl.load(item_ptr + 1).to(tl.int64)
-        candidates = tl.load(item_ptr + 2)
-        entry = table_ptr + q * FIELDS
-        dim = tl.load(entry + DIM).to(tl.int32)
-        stride = tl.load(entry + STRIDE)
-        row_ptr = x_ptr + row * x_stride + tl.load(entry + INPUT)
-        codes_ptr = weight_ptr + tl.load(entry + WEIGHT)
-        # Without candidates every code is one.
-        size = tl.where(candidates > 0, candidates, tl.load(entry + SIZE).to(tl.int32))
+    best = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
+    second = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
+    index = tl.full((BLOCK_CODES,), _NO_CODE, tl.int32)
+    for first in range(0, total, BLOCK_CODES):
+        code, exists = _listed_codes(item_ptr, slots, step, first + lane, total, size)
+        distance = _fast(row_ptr, codes_ptr, stride, code, exists, dim, BLOCK_DIM)
+        second = tl.minimum(second, tl.maximum(best, distance))
+        index = tl.where(distance < best, code, index)
+        best = tl.minimum(best, distance)
+    least = tl.min(best, axis=0)
+    limit = least * (1.0 + (dim + 4) * _UNIT)
+    rivals = tl.sum((best <= limit).to(tl.int32), axis=0)
+    chosen = tl.min(tl.where(best == least, index, _NO_CODE), axis=0)
+    if (rivals > 1) | (tl.min(second, axis=0) <= limit):
         best = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
-        second = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
         index = tl.full((BLOCK_CODES,), _NO_CODE, tl.int32)
-        for first in range(0, size, BLOCK_CODES):
-            exists = first + lane < size
-            code = _codes(item_ptr, candidates, first + lane)
+        for first in range(0, total, BLOCK_CODES):
+            code, exists = _listed_codes(item_ptr, slots, step, first + lane, total, size)
             distance = _fast(row_ptr, codes_ptr, stride, code, exists, dim, BLOCK_DIM)
-            second = tl.minimum(second, tl.maximum(best, distance))
-            index = tl.where(distance < best, code, index)
-            best = tl.minimum(best, distance)
-        least = tl.min(best, axis=0)
-        limit = least * (1.0 + (dim + 4) * _UNIT)
-        rivals = tl.sum((best <= limit).to(tl.int32), axis=0)
-        chosen = tl.min(tl.where(best == least, index, _NO_CODE), axis=0)
-        if (rivals > 1) | (tl.min(second, axis=0) <= limit):
-            best = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
-            index = tl.full((BLOCK_CODES,), _NO_CODE, tl.int32)
-            for first in range(0, size, BLOCK_CODES):
-                exists = first + lane < size
-                code = _codes(item_ptr, candidates, first + lane)
-                distance = _fast(row_ptr, codes_ptr, stride, code, exists, dim, BLOCK_DIM)
-                near = exists & (distance <= limit) & (distance < float("inf"))
-                if tl.sum(near.to(tl.int32), axis=0) > 0:
-                    distance = _exact(row_ptr, codes_ptr, stride, code, near, dim)
-                    closer = near & ((distance < best) | ((distance == best) & (code < index)))
-                    best = tl.where(closer, distance, best)
-                    index = tl.where(closer, code, index)
-            chosen = tl.min(tl.where(best == tl.min(best, axis=0), index, _NO_CODE), axis=0)
-        # Infinitely far from every code: the first one, as argmin has it.
-        chosen = tl.where(chosen == _NO_CODE, 0, chosen)
-        tl.store(indices_ptr + row * num_quantizers + q, chosen.to(tl.int64))
+            near = exists & (distance <= limit) & (distance < float("inf"))
+            if tl.sum(near.to(tl.int32), axis=0) > 0:
+                distance = _exact(row_ptr, codes_ptr, stride, code, near, dim)
+                closer = near & ((distance < best) | ((distance == best) & (code < index)))
+                best = tl.where(closer, distance, best)
+                index = tl.where(closer, code, index)
+        chosen = tl.min(tl.where(best == tl.min(best, axis=0), index, _NO_CODE), axis=0)
+    chosen = tl.where(chosen == _NO_CODE, 0, chosen)
+    tl.store(indices_ptr + row * num_quantizers + q, chosen.to(tl.int64))
+
+
+@triton.jit
+def _settle_unlisted(
+    x_ptr,
+    x_stride,
+    weight_ptr,
+    table_ptr,
+    indices_ptr,
+    num_rows,
+    num_quantizers,
+    BLOCK_CODES: tl.constexpr,
+):
+    """Rows that found no place in the list, looked for among all indices."""
+    item = tl.program_id(0).to(tl.int64)
+    total = num_rows.to(tl.int64) * num_quantizers
+    while item < total:
+        if tl.load(indices_ptr + item) == UNLISTED:
+            entry = table_ptr + (item % num_quantizers) * FIELDS
+            row_ptr = x_ptr + (item // num_quantizers) * x_stride + tl.load(entry + INPUT)
+            chosen = nearest_truth(
+                row_ptr + tl.zeros((1,), tl.int64),
+                tl.full((1,), 1, tl.int1),
+                weight_ptr + tl.load(entry + WEIGHT),
+                tl.load(entry + STRIDE),
+                tl.load(entry + SIZE).to(tl.int32),
+                tl.load(entry + DIM).to(tl.int32),
+                1,
+                BLOCK_CODES,
+            )
+            tl.store(indices_ptr + item + tl.zeros((1,), tl.int64), chosen.to(tl.int64))
         item += tl.num_programs(0)
 
 
 @triton.jit
-def _codes(item_ptr, candidates, position):
-    """The codes at these positions of the list, or the positions themselves."""
-    listed = tl.load(item_ptr + 3 + position, mask=position < candidates, other=0)
-    return tl.where(candidates > 0, listed, position)
+def _listed_codes(item_ptr, slots, step, position, total, size):
+    """(codes at these positions of an item, whether they exist)."""
+    exists = position < total
+    code = tl.load(item_ptr + 4 + position % slots, mask=exists, other=0)
+    code += (position // slots) * step
+    return code, exists & (code < size)
 
 
 @triton.jit

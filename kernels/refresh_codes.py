@@ -45,6 +45,8 @@ def refresh_codes(
     epsilon,
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
+    COUNT_CODES: tl.constexpr,
+    SLABS: tl.constexpr,
     LOG_ROWS: tl.constexpr,
     FIXED_POINT: tl.constexpr,
     LOSSES: tl.constexpr,
@@ -53,7 +55,7 @@ def refresh_codes(
     CODES: tl.constexpr,
     EPOCH: tl.constexpr,
 ):
-    """Program t does codes ``tiles[t]`` = (quantizer, first code) .. + BLOCK_CODES.
+    """Program (t, j) does dims j * BLOCK_DIM .. of codes ``tiles[t]`` = (quantizer, first code) ..
 
     Args:
         counts_ptr: float32 or int32 [num_slabs, total_codes], rows per code of each slab.
@@ -68,40 +70,37 @@ def refresh_codes(
         ema_counts_ptr, ema_sums_ptr, weight_ptr: the state, changed in place if EMA; sums and codes
             only if CODES.
         epoch_counts_ptr, epoch_skipped_ptr: int64 [total_codes] and [Q], added to if EPOCH.
+        COUNT_CODES, SLABS: codes and slabs that are read at a time.
     """
     tile = tl.program_id(0)
+    d = tl.program_id(1) * BLOCK_DIM + tl.arange(0, BLOCK_DIM)
     q = tl.load(tiles_ptr + 2 * tile)
     first = tl.load(tiles_ptr + 2 * tile + 1)
     entry = table_ptr + q * FIELDS
     size = tl.load(entry + SIZE).to(tl.int32)
     stride = tl.load(entry + STRIDE)
-    weight_offset = tl.load(entry + WEIGHT)
     code_offset = tl.load(entry + CODE)
-    lane = tl.arange(0, BLOCK_CODES)
     # Every program adds up the whole codebook's counts: the smoothing needs their sum.
-    rows = 0.0
-    total = 0.0
-    for k0 in range(0, size, BLOCK_CODES):
-        k = k0 + lane
-        exists = k < size
-        count = tl.zeros((BLOCK_CODES,), tl.float32)
-        for slab in range(0, num_slabs):
-            slab_ptr = counts_ptr + slab * total_codes + code_offset
-            count += tl.load(slab_ptr + k, mask=exists, other=0).to(tl.float32)
-        rows += tl.sum(count, axis=0)
+    rows = tl.zeros((COUNT_CODES,), tl.float32)
+    total = tl.zeros((COUNT_CODES,), tl.float32)
+    for k0 in range(0, size, COUNT_CODES):
+        k = k0 + tl.arange(0, COUNT_CODES)
+        count = _counts(counts_ptr + code_offset, k, k < size, num_slabs, total_codes, SLABS)
+        rows += count
         if EMA:
-            old = tl.load(old_counts_ptr + code_offset + k, mask=exists, other=0.0)
-            total += tl.sum(old + (1.0 - decay) * (count - old), axis=0)
-    k = first + lane
+            old = tl.load(old_counts_ptr + code_offset + k, mask=k < size, other=0.0)
+            total += old + (1.0 - decay) * (count - old)
+    rows = tl.sum(rows, axis=0)
+    total = tl.sum(total, axis=0)
+    k = first + tl.arange(0, BLOCK_CODES)
     exists = k < size
+    # Of the programs that share codes, one writes what is per code.
+    mine = exists & (k * 0 + tl.program_id(1) == 0)
     ids = code_offset + k
-    count = tl.zeros((BLOCK_CODES,), tl.float32)
-    for slab in range(0, num_slabs):
-        slab_ptr = counts_ptr + slab * total_codes + ids
-        count += tl.load(slab_ptr, mask=exists, other=0).to(tl.float32)
-    tl.store(step_counts_ptr + ids, count, mask=exists)
+    count = _counts(counts_ptr + code_offset, k, exists, num_slabs, total_codes, SLABS)
+    tl.store(step_counts_ptr + ids, count, mask=mine)
     if LOSSES:
-        if first == 0:
+        if (first == 0) & (tl.program_id(1) == 0):
             dim = tl.load(entry + DIM).to(tl.float32)
             error = tl.zeros((_ERRORS,), tl.float64)
             for slab in range(0, num_error_slabs, _ERRORS):
@@ -111,9 +110,9 @@ def refresh_codes(
             values = tl.maximum(rows * dim, 1.0).to(tl.float64)
             tl.store(losses_ptr + q, (tl.sum(error, axis=0) / values).to(tl.float32))
     if EPOCH:
-        seen = tl.load(epoch_counts_ptr + ids, mask=exists, other=0)
-        tl.store(epoch_counts_ptr + ids, seen + count.to(tl.int64), mask=exists)
-        if first == 0:
+        seen = tl.load(epoch_counts_ptr + ids, mask=mine, other=0)
+        tl.store(epoch_counts_ptr + ids, seen + count.to(tl.int64), mask=mine)
+        if (first == 0) & (tl.program_id(1) == 0):
             skipped = tl.load(epoch_skipped_ptr + q)
             tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows.to(tl.int64))
     smoothed = count
@@ -121,29 +120,42 @@ def refresh_codes(
         if rows > 0:
             old = tl.load(old_counts_ptr + ids, mask=exists, other=0.0)
             moved = old + (1.0 - decay) * (count - old)
-            tl.store(ema_counts_ptr + ids, moved, mask=exists)
+            tl.store(ema_counts_ptr + ids, moved, mask=mine)
             smoothed = (moved + epsilon) * (total / (total + size * epsilon))
     if SUMS or CODES:
-        base = weight_offset + k.to(tl.int64) * stride
-        for d0 in range(0, stride, BLOCK_DIM):
-            d = d0 + tl.arange(0, BLOCK_DIM)
-            mask = exists[:, None] & (d < stride)[None, :]
-            at = base[:, None] + d[None, :]
-            if FIXED_POINT:
-                peak = tl.load(peaks_ptr + ids, mask=exists, other=0)
-                unit = power_of_two(-fixed_exponent(peak, LOG_ROWS))
-                units = tl.load(sums_ptr + at, mask=mask, other=0).to(tl.float64)
-                part = (units * unit[:, None]).to(tl.float32)
-            else:
-                part = tl.zeros((BLOCK_CODES, BLOCK_DIM), tl.float32)
-                for slab in range(0, num_slabs):
-                    part += tl.load(sums_ptr + slab * weight_size + at, mask=mask, other=0.0)
-            if SUMS:
-                tl.store(step_sums_ptr + at, part, mask=mask)
-            if CODES:
-                if rows > 0:
-                    sums = tl.load(ema_sums_ptr + at, mask=mask, other=0.0)
-                    sums += (1.0 - decay) * (part - sums)
-                    tl.store(ema_sums_ptr + at, sums, mask=mask)
-                    codes = sums / smoothed[:, None]
-                    tl.store(weight_ptr + at, codes.to(weight_ptr.dtype.element_ty), mask=mask)
+        mask = exists[:, None] & (d < stride)[None, :]
+        at = tl.load(entry + WEIGHT) + (k.to(tl.int64) * stride)[:, None] + d[None, :]
+        if FIXED_POINT:
+            peak = tl.load(peaks_ptr + ids, mask=exists, other=0)
+            unit = power_of_two(-fixed_exponent(peak, LOG_ROWS))
+            units = tl.load(sums_ptr + at, mask=mask, other=0).to(tl.float64)
+            part = (units * unit[:, None]).to(tl.float32)
+        else:
+            parts = tl.zeros((SLABS, BLOCK_CODES, BLOCK_DIM), tl.float32)
+            for slab in range(0, num_slabs, SLABS):
+                slabs = slab + tl.arange(0, SLABS)
+                slab_ptrs = sums_ptr + slabs.to(tl.int64)[:, None, None] * weight_size + at[None]
+                wanted = (slabs < num_slabs)[:, None, None] & mask[None]
+                parts += tl.load(slab_ptrs, mask=wanted, other=0.0)
+            part = tl.sum(parts, axis=0)
+        if SUMS:
+            tl.store(step_sums_ptr + at, part, mask=mask)
+        if CODES:
+            if rows > 0:
+                sums = tl.load(ema_sums_ptr + at, mask=mask, other=0.0)
+                sums += (1.0 - decay) * (part - sums)
+                tl.store(ema_sums_ptr + at, sums, mask=mask)
+                codes = sums / smoothed[:, None]
+                tl.store(weight_ptr + at, codes.to(weight_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _counts(counts_ptr, k, exists, num_slabs, total_codes, SLABS: tl.constexpr):
+    """float32 like k: rows per code, added up over slabs in a fixed order."""
+    count = tl.zeros((SLABS, k.shape[0]), tl.float32)
+    for slab in range(0, num_slabs, SLABS):
+        slabs = slab + tl.arange(0, SLABS)
+        slab_ptrs = counts_ptr + slabs.to(tl.int64)[:, None] * total_codes + k[None, :]
+        mask = (slabs < num_slabs)[:, None] & exists[None, :]
+        count += tl.load(slab_ptrs, mask=mask, other=0).to(tl.float32)
+    return tl.sum(count, axis=0)
