@@ -3,8 +3,9 @@
 The truth is float64, on the device of the data: ``spinlock.ops._reference`` for nearest codes, and
 plain formulas, given the contender's own indices, for everything that follows from them.  Nearest
 codes are checked on all rows where that is cheap and otherwise on rows drawn with a seed, the first
-and the last ones always among them; everything else is checked on all rows.  A train step is
-checked twice in a row, so that statistics which the first step left wrong are seen.
+and the last ones always among them; everything else is checked on all rows.  Two calls in a row are
+checked, on two batches, so that statistics which the first step left wrong are seen; one where that
+would take seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ __all__ = ["Verdict", "check", "wrong_rates"]
 
 # A call of plain loops takes minutes on a large shape; their rates are found on fewer rows.
 _SLOW_ELEMENTS = 1 << 26
+# Rows times columns up to which a train step is checked twice.
+_TWO_STEPS_VALUES = {"cpu": 1 << 22}
+_TWO_GPU_STEPS_VALUES = 1 << 26
 _FLOAT32_ULPS = 2.0**-22
 
 
@@ -64,9 +68,8 @@ def check(contender: Contender, verb: str, problem: Problem, call: Call) -> Verd
     """
     books = [codes.double() for codes in problem.codebooks]
     state = Averages(books, contender.ema)
-    batches = 1 if contender.slow else 2
     wrong, checked = 0.0, 0
-    for i in range(batches):
+    for i in range(_calls(contender, verb, problem)):
         outcome = call.run(i)
         found = call.outcome(outcome)
         del outcome
@@ -87,6 +90,12 @@ def check(contender: Contender, verb: str, problem: Problem, call: Call) -> Verd
         if verb != "lookup" and found.codebooks is not None:
             books = [_on(codes, rows).double() for codes in found.codebooks]
     return Verdict(True, "", wrong, checked)
+
+
+def _calls(contender: Contender, verb: str, problem: Problem) -> int:
+    limit = _TWO_STEPS_VALUES.get(problem.device.type, _TWO_GPU_STEPS_VALUES)
+    values = problem.workload.num_rows * problem.workload.input_width
+    return 1 if contender.slow or (verb != "lookup" and values > limit) else 2
 
 
 def wrong_rates(
@@ -140,7 +149,7 @@ def _known_truth(problem: Problem, i: int) -> tuple[Tensor, Tensor]:
 def _judged_indices(
     contender: Contender,
     problem: Problem,
-    i: int,
+    call: int,
     books: list[Tensor],
     found: Outcome,
     verb: str,
@@ -153,9 +162,9 @@ def _judged_indices(
     outside = (found.indices < 0) | (found.indices >= np.array(workload.codebook_sizes))
     if outside.any():
         return f"{outside.mean():.2%} of the indices name no code", float(outside.mean()), shape[0]
-    i %= len(problem.batches)
+    i = call % len(problem.batches)
     batch = problem.batches[i]
-    if verb == "lookup" or all(map(torch.equal, books, _doubles(problem))):
+    if verb == "lookup" or call == 0:
         sample, truth = _known_truth(problem, i)
     else:
         sample = sampled_rows(problem)
@@ -247,10 +256,6 @@ def _judged_codebooks(contract: Contract, wanted: list[Tensor], found: Outcome) 
         if not error <= contract.tolerance:
             return f"codebook {q}: updated codes are off by {error:.2g} of the largest one"
     return ""
-
-
-def _doubles(problem: Problem) -> list[Tensor]:
-    return [codes.double() for codes in problem.codebooks]
 
 
 def _parts(problem: Problem, *packed: Tensor) -> list[tuple[Tensor, ...]]:
