@@ -258,6 +258,13 @@ def test_statistics_that_the_first_step_loses_are_seen_in_the_second() -> None:
     assert verdict.note.startswith("call 2: codebook 0: updated codes are off")
 
 
+def test_a_large_train_step_is_checked_once_and_its_lookup_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(gate._TWO_STEPS_VALUES, "cpu", 70 * WORKLOAD.input_width - 1)
+    assert [judged(unchanged, verb).checked_rows for verb in VERBS] == [140, 70, 70]
+
+
 @pytest.fixture
 def ties() -> Problem:
     """Every code twice, at k and k + 8."""

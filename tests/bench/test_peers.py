@@ -84,9 +84,10 @@ def test_results_pass_the_gate(contender: Contender, verb: str, workload: Worklo
 
 
 @pytest.mark.parametrize("contender", installed("cpu", compiled=True), ids=lambda c: c.name)
-def test_a_compiled_train_step_passes_the_gate(contender: Contender) -> None:
+@pytest.mark.parametrize("verb", VERBS[1:])
+def test_a_compiled_train_step_passes_the_gate(contender: Contender, verb: str) -> None:
     workload = Workload("small", "custom", (6, 33), (4, 9), 70)
-    verdict = judged(contender, "train_step", make_problem(workload, past_bytes=1))
+    verdict = judged(contender, verb, make_problem(workload, past_bytes=1))
     assert verdict.passed, verdict.note
 
 
