@@ -62,5 +62,5 @@ def test_rows_must_agree() -> None:
 
 
 def test_unknown_backend_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"'reference', 'torch' or None .* got 'cpp'"):
-        nearest_codes(LATENTS, WEIGHT, LAYOUT, backend="cpp")
+    with pytest.raises(InputError, match=r"'reference', 'torch', 'triton' or None .* got 'abacus'"):
+        nearest_codes(LATENTS, WEIGHT, LAYOUT, backend="abacus")
