@@ -27,6 +27,7 @@ __all__ = ["main"]
 
 _DEFAULT_SUITES = ("lookup", "train-step", "backward")
 _INTERRUPTED = 130
+_YAML = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def _measured(settings: Options, options: argparse.Namespace, arguments: Sequenc
         except KeyboardInterrupt:
             notes.append("interrupted: what would have come after the last row was not measured")
     record = Record(
-        f"python -m bench {shlex.join(arguments)}".strip(),
+        _command(arguments),
         environment(settings.device, settings.threads, peer_versions()),
         limits,
         notes + watch.sentences(),
@@ -78,6 +79,23 @@ def _measured(settings: Options, options: argparse.Namespace, arguments: Sequenc
     code = _finished(record, options)
     interrupted = any(note.startswith("interrupted") for note in notes)
     return _INTERRUPTED if interrupted else code
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What was measured, without where it was written: a path is nobody else's business.
+
+    >>> _command(["--quick", "--json", "/home/me/run.json", "--suite", "lookup"])
+    'python -m bench --quick --suite lookup'
+    """
+    kept: list[str] = []
+    skipping = False
+    for word in arguments:
+        option = word.partition("=")[0]
+        if word.startswith("--"):
+            skipping = option in ("--json", "--markdown", "--plot")
+        if not skipping:
+            kept.append(Path(word).name if Path(word).suffix in _YAML else word)
+    return shlex.join(["python", "-m", "bench", *kept])
 
 
 def _run(name: str, settings: Options, watch: NoiseWatch, rows: list[Row]) -> list[str]:
@@ -134,7 +152,7 @@ def _settings(options: argparse.Namespace) -> Options:
 def _workloads(name: str, device: str) -> list[Workload]:
     if name in (*GROUPS, "all"):
         return find_workloads(name, device)
-    if Path(name).suffix in (".yaml", ".yml"):
+    if Path(name).suffix in _YAML:
         return load_workloads(Path(name))
     found = [w for w in find_workloads("all", device) if w.name == name]
     if not found:
