@@ -22,6 +22,7 @@ from bench.errors import Unavailable
 __all__ = ["MachineLimits", "compiler", "load"]
 
 SOURCE = Path(__file__).with_name("machine_limits.cpp")
+_HEADERS = ("multiply_add.hpp", "streams.hpp")
 FLAGS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast")
 _COMPILERS = ("c++", "g++", "clang++")
 _COMPILE_SECONDS = 180
@@ -129,7 +130,9 @@ def load() -> MachineLimits:
 
 def _key(command: list[str]) -> str:
     version = _run([*command, "--version"]).stdout
-    parts = (SOURCE.read_text(encoding="utf-8"), *FLAGS, *command[1:], version, platform.machine())
+    files = (SOURCE, *map(SOURCE.with_name, _HEADERS))
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    parts = (*texts, *FLAGS, *command[1:], version, platform.machine())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
