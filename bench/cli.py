@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     workloads = f"{', '.join(GROUPS)}, all, a workload's name, or a YAML file of your own sizes"
     add("--workload", nargs="+", metavar="W", help=workloads)
     add("--device", choices=["cpu", "cuda"], default="cpu")
-    threads = "threads of the wall-clock pass (default: all cores); the other pass has one"
+    threads = "threads of the wall-clock pass (default: all cores), which 1 leaves out"
     add("--threads", type=_positive, default=os.cpu_count() or 1, metavar="N", help=threads)
     seconds = "of samples per contender and pass (default 2, with --quick 0.12)"
     add("--seconds", type=_seconds, metavar="S", help=seconds)

@@ -17,7 +17,7 @@ class Options:
     Attributes:
         workloads: the shapes, in order.
         device: ``cpu`` or ``cuda``.
-        threads: CPU threads of the wall-clock pass; the other pass has one.
+        threads: CPU threads of the wall-clock pass, which 1 leaves out; the other pass has one.
         quick: about a minute for everything: short samples, no compiled peers.
         peers: names or prefixes; None is every peer, an empty list none.
         cache_bytes: batches are rotated through at least this many bytes.

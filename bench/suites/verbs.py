@@ -161,7 +161,7 @@ def _timed(
     if options.device == "cpu":
         quick = {e.contender.name: e.call.run for e in ready if e.call_seconds < _ONE_PASS_SECONDS}
         passes = [(CpuClock(), 1, runs)]
-        if not one_thread:
+        if not one_thread and options.threads > 1:
             passes.append((WallClock(), options.threads, quick))
     else:
         graphs = _captured(runs, len(problem.batches))
