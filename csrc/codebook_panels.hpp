@@ -1,0 +1,72 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+namespace spinlock {
+
+// Codes that one pass of the micro-kernel takes; a panel holds their dims side by side.
+inline constexpr std::int64_t kPanelCodes = 6;
+// Rows of one tile: what the micro-kernel keeps in SIMD lanes.
+inline constexpr std::int64_t kTileRows = 64;
+
+// One codebook as the lookup reads it. A panel is [D][n] for n consecutive kept codes, n = 6 except
+// in the last one; the panel of kept code k (a multiple of 6) begins at element k * D. Codes that
+// can never be chosen, non-finite ones and later copies of a code, are not kept. docs/kernels.md
+// derives the bounds.
+struct CodebookPanels {
+  const float* codes = nullptr;  // [num_codes, stride], as the caller holds them
+  std::int64_t stride = 0;
+  std::int64_t num_codes = 0;
+  std::int64_t dim = 0;
+
+  std::int64_t kept = 0;
+  const std::int32_t* ids = nullptr;  // of the kept codes, ascending; null if all are kept
+
+  const float* centre = nullptr;      // [D]
+  float scale = 1.0f;                 // a power of two
+  const float* centred = nullptr;     // panels of (c - centre) * scale
+  const float* half_norms = nullptr;  // [kept], |.|^2 / 2 of those
+  float* direct = nullptr;            // panels of c * scale, written by need_direct
+
+  // The score of the expanded form is safe within bound_constant + bound_linear |y| +
+  // bound_square |y|^2 of the best one, that of the direct form within relative * best + absolute.
+  // Infinite where nothing can be promised.
+  float bound_constant = 0.0f;
+  float bound_linear = 0.0f;
+  float bound_square = 0.0f;
+  float direct_relative = 0.0f;
+  float direct_absolute = 0.0f;
+
+  std::int64_t id(std::int64_t position) const { return ids ? ids[position] : position; }
+};
+
+// Floats of working memory that pack_panels needs for one codebook, a multiple of 16.
+std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim);
+
+// Fills everything but the direct panels. `memory` is 64-byte aligned, of panel_floats elements,
+// and lives as long as the result is used.
+void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,
+                 float* memory, CodebookPanels& panels);
+
+// Writes panels.direct; few codebooks ever need it.
+void pack_direct(const CodebookPanels& panels);
+
+// Direct panels made by the first thread that asks, once per lookup and codebook.
+class LazyDirect {
+ public:
+  void need(const CodebookPanels& panels) {
+    if (ready_.load(std::memory_order_acquire)) return;
+    const std::lock_guard<std::mutex> guard(lock_);
+    if (ready_.load(std::memory_order_relaxed)) return;
+    pack_direct(panels);
+    ready_.store(true, std::memory_order_release);
+  }
+
+ private:
+  std::atomic<bool> ready_{false};
+  std::mutex lock_;
+};
+
+}  // namespace spinlock

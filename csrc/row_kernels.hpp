@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+
+#include "codebook_panels.hpp"
+#include "simd/isa.hpp"
+
+namespace spinlock {
+
+// What a lookup writes for a row that is not finite.
+inline constexpr std::int32_t kSkipped = -1;
+
+// `count` rows of one quantizer's columns, `stride` elements apart.
+struct Rows {
+  const float* data;
+  std::int64_t stride;
+  std::int64_t count;
+};
+
+// Where the rows of one quantizer go once their codes are known. Null members are left alone.
+struct RowOutputs {
+  float* quantized = nullptr;  // code of each row, [count, D]
+  std::int64_t quantized_stride = 0;
+  float* sums = nullptr;  // += rows by code, [K, sums_stride]: a multiple of 16, 64-byte aligned
+  std::int64_t sums_stride = 0;
+};
+
+// The inner loops of one instruction set. All of them take rows of one quantizer.
+struct RowKernels {
+  // out[i] = nearest code or kSkipped, through panels. `tile` holds kTileRows * D aligned floats.
+  void (*nearest)(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* tile,
+                  std::int32_t* out);
+  // The same without panels, for a handful of rows; of `panels` it reads codes, stride, num_codes
+  // and dim. `distances` holds num_codes floats.
+  void (*nearest_few)(const CodebookPanels& panels, const Rows& rows, float* distances,
+                      std::int32_t* out);
+  // Gathers codes and adds rows up by code; returns the squared error. `chosen` as from a lookup.
+  // Without panels.codes it only adds up, and returns 0.
+  double (*settle)(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+                   const RowOutputs& outputs);
+  // out[i] = 0 for a finite row, kSkipped for any other.
+  void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
+};
+
+const RowKernels& row_kernels(Isa isa);
+
+const RowKernels& portable_row_kernels();
+const RowKernels& avx2_row_kernels();
+const RowKernels& avx512_row_kernels();
+
+}  // namespace spinlock

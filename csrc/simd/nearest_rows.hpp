@@ -1,0 +1,268 @@
+#pragma once
+
+#include <cstdint>
+
+#include "simd/row_tile.hpp"
+#include "simd/truth.hpp"
+
+// The certified lookup of one quantizer; docs/kernels.md proves that it returns the truth's codes.
+
+namespace spinlock {
+namespace {
+
+constexpr std::int64_t kManyCodes = 256;
+// A tile with more undecided rows than this goes to the direct form, and so do the next ones.
+constexpr int kMaxUndecided = kRows / 8;
+constexpr int kDirectTiles = 32;
+
+// Rows that wait until a tile of them is full.
+struct Queue {
+  const float* row[2 * kRows];
+  std::int32_t* out[2 * kRows];
+  float limit[2 * kRows];
+  int count = 0;
+
+  void push(const float* values, std::int32_t* to, float within) {
+    row[count] = values;
+    out[count] = to;
+    limit[count++] = within;
+  }
+};
+
+class NearestRows {
+ public:
+  NearestRows(const CodebookPanels& panels, LazyDirect& direct, float* tile)
+      : panels_(panels), direct_(direct), tile_(tile) {}
+
+  void run(const Rows& rows, std::int32_t* out) {
+    int direct_tiles = 0;
+    for (std::int64_t first = 0; first < rows.count; first += kRows) {
+      const auto count = static_cast<int>(rows.count - first < kRows ? rows.count - first : kRows);
+      const float* row[kRows];
+      for (int i = 0; i < kRows; ++i) {
+        row[i] = rows.data + (first + (i < count ? i : 0)) * rows.stride;
+      }
+      if (direct_tiles > 0 || !expanded_tile(row, count, out + first)) {
+        direct_tiles = direct_tiles > 0 ? direct_tiles - 1 : kDirectTiles;
+        direct_tile(row, count, [&](int i) { return out + first + i; });
+      }
+      while (undecided_.count >= kRows) flush_undecided();
+      while (close_.count >= kRows) flush_close();
+    }
+    while (undecided_.count > 0) flush_undecided();
+    while (close_.count > 0) flush_close();
+  }
+
+ private:
+  // Expanded form; false, with nothing kept, if too many rows are undecided.
+  bool expanded_tile(const float* const* row, int count, std::int32_t* out) {
+    alignas(64) float squares[kRows];
+    alignas(64) float limit[kRows];
+    load_tile<true>(row, count, panels_.dim, panels_, tile_, squares);
+    rank<false>(count);
+    const Floats constant = V::all(panels_.bound_constant), linear = V::all(panels_.bound_linear);
+    const Floats square = V::all(panels_.bound_square);
+    std::uint64_t undecided = 0;
+    for (int r = 0; r < count; r += V::kLanes) {
+      const Floats s = V::load(squares + r);
+      const Floats bound = V::add_product(
+          square, s, V::add_product(linear, V::square_root(s), constant));
+      const Floats within = V::add(V::load(ranking_.best + r), bound);
+      V::store(limit + r, within);
+      const V::Mask open = V::not_above(V::load(ranking_.second + r), within);
+      undecided |= static_cast<std::uint64_t>(V::bits(open)) << r;
+    }
+    if (count < kRows) undecided &= (std::uint64_t{1} << count) - 1;
+    if (__builtin_popcountll(undecided) > kMaxUndecided) return false;
+    write(count, out);
+    for (; undecided != 0; undecided &= undecided - 1) {
+      const int i = __builtin_ctzll(undecided);
+      if (row_is_finite(row[i], panels_.dim)) {
+        undecided_.push(row[i], out + i, 0.0f);
+      } else {
+        out[i] = kSkipped;
+      }
+    }
+    return true;
+  }
+
+  // Direct form; rows that it cannot decide are queued with the limit of their candidates.
+  template <typename Out>
+  void direct_tile(const float* const* row, int count, const Out& out) {
+    direct_.need(panels_);
+    load_tile<false>(row, count, panels_.dim, panels_, tile_, nullptr);
+    rank<true>(count);
+    for (int i = 0; i < count; ++i) {
+      const float best = ranking_.best[i];
+      const float within = best + (best * panels_.direct_relative + panels_.direct_absolute);
+      if (ranking_.second[i] > within) {
+        *out(i) = static_cast<std::int32_t>(panels_.id(ranking_.position[i]));
+      } else if (row_is_finite(row[i], panels_.dim)) {
+        close_.push(row[i], out(i), within);
+      } else {
+        *out(i) = kSkipped;
+      }
+    }
+  }
+
+  void flush_undecided() {
+    const int count = undecided_.count < kRows ? undecided_.count : kRows;
+    undecided_.count -= count;
+    const float* row[kRows];
+    last_rows(undecided_, count, row);
+    direct_tile(row, count, [&](int i) { return undecided_.out[undecided_.count + i]; });
+    while (close_.count >= kRows) flush_close();
+  }
+
+  // Lists the codes within each row's limit and compares them in the form of the truth.
+  void flush_close() {
+    const int count = close_.count < kRows ? close_.count : kRows;
+    close_.count -= count;
+    const float* row[kRows];
+    last_rows(close_, count, row);
+    std::int32_t* const* const out = close_.out + close_.count;
+    candidates_.count = 0;
+    candidates_.overflow = false;
+    bool bounded = true;
+    for (int i = 0; i < kRows; ++i) {
+      candidates_.limit[i] = i < count ? close_.limit[close_.count + i] : -1.0f;
+      if (i < count) bounded = bounded && candidates_.limit[i] < kInfinity;
+    }
+    if (bounded) {
+      load_tile<false>(row, count, panels_.dim, panels_, tile_, nullptr);
+      scan<true>(panels_, tile_, count, Collect{candidates_, count});
+    }
+    std::int64_t chosen[kRows];
+    if (bounded && !candidates_.overflow) {
+      compare_candidates(row, count, chosen);
+    } else {
+      true_nearest_rows(panels_, row, count, tile_, chosen);
+    }
+    for (int i = 0; i < count; ++i) *out[i] = static_cast<std::int32_t>(chosen[i]);
+  }
+
+  void compare_candidates(const float* const* row, int count, std::int64_t* chosen) {
+    TrueNearest nearest[kRows];
+    for (int i = 0; i < count; ++i) nearest[i] = {.row = row[i], .dim = panels_.dim};
+    for (int c = 0; c < candidates_.count; ++c) {
+      const std::int64_t id = panels_.id(candidates_.position[c]);
+      nearest[candidates_.row[c]].offer(panels_.codes + id * panels_.stride, id);
+    }
+    for (int i = 0; i < count; ++i) {
+      nearest[i].decide();
+      chosen[i] = nearest[i].chosen;
+    }
+  }
+
+  template <bool kDirect>
+  void rank(int count) {
+    ranking_.clear();
+    if (panels_.kept >= kManyCodes) {
+      scan<kDirect>(panels_, tile_, count, Rank<true>{ranking_});
+    } else {
+      scan<kDirect>(panels_, tile_, count, Rank<false>{ranking_});
+    }
+  }
+
+  void write(int count, std::int32_t* out) const {
+    if (panels_.ids == nullptr) {
+      for (int i = 0; i < count; ++i) out[i] = ranking_.position[i];
+    } else {
+      for (int i = 0; i < count; ++i) out[i] = panels_.ids[ranking_.position[i]];
+    }
+  }
+
+  static void last_rows(const Queue& queue, int count, const float** row) {
+    for (int i = 0; i < kRows; ++i) row[i] = queue.row[queue.count + (i < count ? i : 0)];
+  }
+
+  const CodebookPanels& panels_;
+  LazyDirect& direct_;
+  float* tile_;
+  Ranking ranking_;
+  Candidates candidates_;
+  Queue undecided_;
+  Queue close_;
+};
+
+void find_skipped(std::int64_t dim, const Rows& rows, std::int32_t* out) {
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    out[i] = row_is_finite(rows.data + i * rows.stride, dim) ? 0 : kSkipped;
+  }
+}
+
+void nearest(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* tile,
+             std::int32_t* out) {
+  if (panels.kept > 1) {
+    NearestRows(panels, direct, tile).run(rows, out);
+    return;
+  }
+  // One finite code is nearest to everything; without any, all are infinitely far: index 0.
+  find_skipped(panels.dim, rows, out);
+  if (panels.kept == 0 || panels.id(0) == 0) return;
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    if (out[i] != kSkipped) out[i] = static_cast<std::int32_t>(panels.id(0));
+  }
+}
+
+SPINLOCK_INLINE void few_distances(const float* row, const float* const codes[4], std::int64_t dim,
+                                   float out[4]) {
+  Floats sums[4];
+  for (int i = 0; i < 4; ++i) sums[i] = V::all(0.0f);
+  std::int64_t d = 0;
+  for (; d + V::kLanes <= dim; d += V::kLanes) {
+    const Floats x = V::load_any(row + d);
+    for (int i = 0; i < 4; ++i) {
+      const Floats difference = V::subtract(x, V::load_any(codes[i] + d));
+      sums[i] = V::add_product(difference, difference, sums[i]);
+    }
+  }
+  if (d < dim) {
+    const auto rest = static_cast<int>(dim - d);
+    const Floats x = V::load_first(row + d, rest);
+    for (int i = 0; i < 4; ++i) {
+      const Floats difference = V::subtract(x, V::load_first(codes[i] + d, rest));
+      sums[i] = V::add_product(difference, difference, sums[i]);
+    }
+  }
+  for (int i = 0; i < 4; ++i) out[i] = V::sum(sums[i]);
+}
+
+void nearest_few(const CodebookPanels& panels, const Rows& rows, float* distances,
+                 std::int32_t* out) {
+  const std::int64_t num_codes = panels.num_codes, dim = panels.dim;
+  constexpr std::int64_t kMaxCertifiedDim = 8192;
+  const auto roundings = static_cast<float>(dim + 8);
+  const float relative = dim <= kMaxCertifiedDim ? 2.2f * 0x1p-24f * roundings : kInfinity;
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const float* const row = rows.data + r * rows.stride;
+    if (!row_is_finite(row, dim)) {
+      out[r] = kSkipped;
+      continue;
+    }
+    float best = kInfinity;
+    for (std::int64_t k = 0; k < num_codes; k += 4) {
+      const float* codes[4];
+      float four[4];
+      const std::int64_t count = num_codes - k < 4 ? num_codes - k : 4;
+      for (std::int64_t i = 0; i < 4; ++i) {
+        codes[i] = panels.codes + (k + (i < count ? i : 0)) * panels.stride;
+      }
+      few_distances(row, codes, dim, four);
+      for (std::int64_t i = 0; i < count; ++i) {
+        distances[k + i] = four[i];
+        best = four[i] < best ? four[i] : best;
+      }
+    }
+    const float within = best + (best * relative + 0x1p-140f * roundings);
+    TrueNearest nearest{.row = row, .dim = dim};
+    for (std::int64_t k = 0; k < num_codes; ++k) {
+      if (!(distances[k] > within)) nearest.offer(panels.codes + k * panels.stride, k);
+    }
+    nearest.decide();
+    out[r] = static_cast<std::int32_t>(nearest.chosen);
+  }
+}
+
+}  // namespace
+}  // namespace spinlock

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+// Included by AVX-512 translation units only; the anonymous namespace keeps what is compiled with
+// their flags out of every other one.
+namespace spinlock {
+namespace {
+
+struct Vectors {
+  static constexpr int kLanes = 16;
+  static constexpr int kRowVectors = 4;  // with 6 codes: 24 sums in 32 registers
+  using Floats = __m512;
+  using Ints = __m512i;
+  using Mask = __mmask16;
+
+  static Floats load(const float* p) { return _mm512_load_ps(p); }
+  static Floats load_any(const float* p) { return _mm512_loadu_ps(p); }
+  static Floats load_first(const float* p, int count) {
+    return _mm512_maskz_loadu_ps(first(count), p);
+  }
+  static void store(float* p, Floats v) { _mm512_store_ps(p, v); }
+  static void store_any(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+  static void store_first(float* p, Floats v, int count) {
+    _mm512_mask_storeu_ps(p, first(count), v);
+  }
+  static Ints load_ints(const std::int32_t* p) { return _mm512_load_si512(p); }
+  static void store_ints(std::int32_t* p, Ints v) { _mm512_store_si512(p, v); }
+  static Floats all(float v) { return _mm512_set1_ps(v); }
+  static Ints all_ints(std::int32_t v) { return _mm512_set1_epi32(v); }
+  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats add_product(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
+  static Floats subtract_product(Floats a, Floats b, Floats sum) {
+    return _mm512_fnmadd_ps(a, b, sum);
+  }
+  static Floats square_root(Floats v) { return _mm512_sqrt_ps(v); }
+  // `b` where a comparison with NaN decides nothing.
+  static Floats least(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+  static Floats most(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  static Mask below(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static Mask not_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
+  static bool any(Mask m) { return m != 0; }
+  static std::uint32_t bits(Mask m) { return m; }
+  static Ints choose(Mask m, Ints yes, Ints no) { return _mm512_mask_mov_epi32(no, m, yes); }
+  static float sum(Floats v) { return _mm512_reduce_add_ps(v); }
+
+  // Dims d .. d + 3 of kLanes rows, one vector per dim.
+  static void transpose4(const float* const* rows, std::int64_t d, Floats out[4]) {
+    __m512 z[4];
+    for (int i = 0; i < 4; ++i) {
+      __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(rows[i] + d));
+      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 4] + d), 1);
+      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 8] + d), 2);
+      z[i] = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 12] + d), 3);
+    }
+    const __m512 a = _mm512_unpacklo_ps(z[0], z[1]), b = _mm512_unpackhi_ps(z[0], z[1]);
+    const __m512 c = _mm512_unpacklo_ps(z[2], z[3]), e = _mm512_unpackhi_ps(z[2], z[3]);
+    out[0] = _mm512_shuffle_ps(a, c, 0x44);
+    out[1] = _mm512_shuffle_ps(a, c, 0xEE);
+    out[2] = _mm512_shuffle_ps(b, e, 0x44);
+    out[3] = _mm512_shuffle_ps(b, e, 0xEE);
+  }
+
+ private:
+  static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
+};
+
+}  // namespace
+}  // namespace spinlock
