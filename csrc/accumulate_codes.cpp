@@ -23,43 +23,51 @@ void sort_by_code(QuantizerJob& job, std::int64_t num_rows) {
   starts[0] = 0;
 }
 
+void add(const float* __restrict values, std::int64_t count, double* __restrict total) {
+  for (std::int64_t d = 0; d < count; ++d) total[d] += static_cast<double>(values[d]);
+}
+
 }  // namespace
 
-void finish_chunks(QuantizerJob& job, std::int64_t num_rows) {
-  if (job.statistics == Statistics::kSorted) return sort_by_code(job, num_rows);
-  const std::int64_t num_codes = job.panels.num_codes, size = num_codes * job.sums_stride;
-  for (std::int64_t chunk = 1; chunk < job.chunks; ++chunk) {
-    const float* const sums = job.sums + chunk * size;
-    for (std::int64_t i = 0; i < size; ++i) job.sums[i] += sums[i];
-    const std::int32_t* const counts = job.counts + chunk * num_codes;
-    for (std::int64_t k = 0; k < num_codes; ++k) job.counts[k] += counts[k];
+void count_codes(QuantizerJob& job, std::int64_t num_rows, float* counts) {
+  const std::int64_t num_codes = job.panels.num_codes;
+  if (job.statistics == Statistics::kSorted) {
+    sort_by_code(job, num_rows);
+    for (std::int64_t k = 0; k < num_codes; ++k) {
+      counts[k] = static_cast<float>(job.counts[k + 1] - job.counts[k]);
+    }
+    return;
+  }
+  for (std::int64_t k = 0; k < num_codes; ++k) {
+    std::int64_t total = 0;
+    for (std::int64_t c = 0; c < job.chunks; ++c) total += job.counts[c * num_codes + k];
+    counts[k] = static_cast<float>(total);
   }
 }
 
-void write_statistics(const QuantizerJob& job, const float* rows, std::int64_t row_stride,
-                      std::int64_t padded_dim, std::int64_t first, std::int64_t end, float* counts,
-                      float* sums) {
-  const std::int64_t dim = job.panels.dim;
-  for (std::int64_t k = first; k < end; ++k) {
-    float* const sum = sums + k * padded_dim;
-    if (job.statistics == Statistics::kSorted) {
-      const std::int32_t start = job.counts[k], stop = job.counts[k + 1];
-      counts[k] = static_cast<float>(stop - start);
-      std::fill_n(sum, padded_dim, 0.0f);
-      for (std::int32_t i = start; i < stop; ++i) {
-        const float* const row = rows + job.order[i] * row_stride;
-        for (std::int64_t d = 0; d < dim; ++d) sum[d] += row[d];
-      }
-    } else if (job.chunks == 0) {
-      counts[k] = 0.0f;
-      std::fill_n(sum, padded_dim, 0.0f);
-    } else {
-      counts[k] = static_cast<float>(job.counts[k]);
-      const float* const table = job.sums + k * job.sums_stride;
-      for (std::int64_t d = 0; d < dim; ++d) sum[d] = table[d];
-      for (std::int64_t d = dim; d < padded_dim; ++d) sum[d] = 0.0f;
+std::int64_t sum_floats(std::int64_t dim) { return 3 * dim; }
+
+const float* sum_code(const QuantizerJob& job, const float* rows, std::int64_t row_stride,
+                      std::int64_t code, float* memory) {
+  const std::int64_t dim = job.panels.dim, stride = job.sums_stride;
+  const bool sorted = job.statistics == Statistics::kSorted;
+  if (!sorted && job.chunks == 1) return job.sums + code * stride;
+  auto* const total = reinterpret_cast<double*>(memory);
+  std::fill_n(total, dim, 0.0);
+  if (sorted) {
+    for (std::int32_t i = job.counts[code]; i < job.counts[code + 1]; ++i) {
+      add(rows + job.order[i] * row_stride, dim, total);
+    }
+  } else {
+    const std::int64_t size = job.panels.num_codes * stride;
+    for (std::int64_t c = 0; c < job.chunks; ++c) {
+      if (job.counts[c * job.panels.num_codes + code] == 0) continue;
+      add(job.sums + c * size + code * stride, dim, total);
     }
   }
+  float* const sum = memory + 2 * dim;
+  for (std::int64_t d = 0; d < dim; ++d) sum[d] = static_cast<float>(total[d]);
+  return sum;
 }
 
 }  // namespace spinlock

@@ -8,13 +8,15 @@ namespace spinlock {
 
 // Sums of rows by code, from what the chunks of a job left behind.
 
-// Adds the tables of all chunks in ascending order, or sorts the rows by code.
-void finish_chunks(QuantizerJob& job, std::int64_t num_rows);
+// Sorts the rows by code where the job says so, and writes counts [K].
+void count_codes(QuantizerJob& job, std::int64_t num_rows, float* counts);
 
-// Writes counts [K] and sums [K, padded_dim] of codes first .. end - 1. `rows` are those of the
-// quantizer, `padded_dim` elements the stride of one code.
-void write_statistics(const QuantizerJob& job, const float* rows, std::int64_t row_stride,
-                      std::int64_t padded_dim, std::int64_t first, std::int64_t end, float* counts,
-                      float* sums);
+// Floats of `memory` that sum_code needs.
+std::int64_t sum_floats(std::int64_t dim);
+
+// The sum [D] of the rows of one code: chunks in ascending order, added in float64 and rounded once;
+// it lies in `memory` or in the job's tables. `rows` are the columns of the quantizer.
+const float* sum_code(const QuantizerJob& job, const float* rows, std::int64_t row_stride,
+                      std::int64_t code, float* memory);
 
 }  // namespace spinlock

@@ -280,4 +280,12 @@ void pack_direct(const CodebookPanels& panels) {
   }
 }
 
+void LazyDirect::need(const CodebookPanels& panels) {
+  if (ready_.load(std::memory_order_acquire)) return;
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (ready_.load(std::memory_order_relaxed)) return;
+  pack_direct(panels);
+  ready_.store(true, std::memory_order_release);
+}
+
 }  // namespace spinlock

@@ -56,13 +56,7 @@ void pack_direct(const CodebookPanels& panels);
 // Direct panels made by the first thread that asks, once per lookup and codebook.
 class LazyDirect {
  public:
-  void need(const CodebookPanels& panels) {
-    if (ready_.load(std::memory_order_acquire)) return;
-    const std::lock_guard<std::mutex> guard(lock_);
-    if (ready_.load(std::memory_order_relaxed)) return;
-    pack_direct(panels);
-    ready_.store(true, std::memory_order_release);
-  }
+  void need(const CodebookPanels& panels);
 
  private:
   std::atomic<bool> ready_{false};

@@ -14,9 +14,16 @@ namespace spinlock {
 namespace {
 
 // Rows looked up before their codes are gathered: few enough to be still in cache.
-constexpr std::int64_t kSettleRows = 1024;
-// Ranges of codes that sorted statistics are split into.
+constexpr std::int64_t kStepFloats = std::int64_t{1} << 17;
+constexpr std::int64_t kMinStep = 256;
+constexpr std::int64_t kMaxStep = 1024;
+// Ranges of codes that the statistics of a large quantizer are split into.
 constexpr std::int64_t kCodeRanges = 8;
+
+std::int64_t rows_per_step(std::int64_t dim) {
+  const std::int64_t rows = kStepFloats / dim / kTileRows * kTileRows;
+  return std::clamp(rows, kMinStep, kMaxStep);
+}
 
 class Run {
  public:
@@ -27,17 +34,26 @@ class Run {
         work_(request, outputs) {}
 
   void all() {
-    const auto count = static_cast<std::int64_t>(work_.jobs.size());
-    each(count, [this](std::int64_t j, int) { prepare(job(j)); });
+    const auto count = static_cast<std::int64_t>(work_.order.size());
+    each(count, [this](std::int64_t t, int thread) {
+      QuantizerJob& job = ordered(t);
+      prepare(job);
+      if (!job.whole()) return;
+      if (job.chunks == 1) run_chunk(job, 0, thread);
+      finish(job);
+      write_codes(job, 0, job.panels.num_codes, thread);
+    });
     each(static_cast<std::int64_t>(work_.tasks.size()), [this](std::int64_t t, int thread) {
       const ChunkTask task = work_.tasks[static_cast<std::size_t>(t)];
-      run_chunk(job(task.job), task.chunk, thread);
+      run_chunk(work_.jobs[static_cast<std::size_t>(task.job)], task.chunk, thread);
     });
     if (outside_.load() >= 0) throw_outside();
-    each(count, [this](std::int64_t j, int) { finish(job(j)); });
-    if (outputs_.counts == nullptr) return;
-    each(count * kCodeRanges, [this](std::int64_t t, int) {
-      write_codes(job(t / kCodeRanges), t % kCodeRanges);
+    const std::int64_t first = count - work_.cut;
+    each(work_.cut, [this, first](std::int64_t t, int) { finish(ordered(first + t)); });
+    each(work_.cut * kCodeRanges, [this, first](std::int64_t t, int thread) {
+      QuantizerJob& job = ordered(first + t / kCodeRanges);
+      const std::int64_t range = t % kCodeRanges, codes = job.panels.num_codes;
+      write_codes(job, codes * range / kCodeRanges, codes * (range + 1) / kCodeRanges, thread);
     });
   }
 
@@ -50,7 +66,12 @@ class Run {
     });
   }
 
-  QuantizerJob& job(std::int64_t j) { return work_.jobs[static_cast<std::size_t>(j)]; }
+  QuantizerJob& ordered(std::int64_t t) {
+    return work_.jobs[static_cast<std::size_t>(work_.order[static_cast<std::size_t>(t)])];
+  }
+  bool wants_error() const {
+    return outputs_.squared_error != nullptr || outputs_.losses != nullptr;
+  }
   static std::size_t at(const QuantizerJob& job) { return static_cast<std::size_t>(job.quantizer); }
 
   void prepare(QuantizerJob& job) {
@@ -72,20 +93,22 @@ class Run {
   void run_chunk(QuantizerJob& job, std::int64_t chunk, int thread) {
     const std::int64_t begin = chunk * job.chunk_rows;
     const std::int64_t end = std::min(begin + job.chunk_rows, request_.num_rows);
+    const bool counted =
+        job.statistics == Statistics::kCounts || job.statistics == Statistics::kTables;
     const bool tables = job.statistics == Statistics::kTables;
-    const bool settles = tables || outputs_.quantized != nullptr || outputs_.squared_error != nullptr;
+    const bool settles = tables || outputs_.quantized != nullptr || wants_error();
     const std::int64_t num_codes = job.panels.num_codes;
-    std::int32_t* const counts = tables ? job.counts + chunk * num_codes : nullptr;
+    std::int32_t* const counts = counted ? job.counts + chunk * num_codes : nullptr;
     RowOutputs out;
+    if (counted) std::fill_n(counts, num_codes, 0);
     if (tables) {
       out.sums_stride = job.sums_stride;
       out.sums = job.sums + chunk * num_codes * job.sums_stride;
-      std::fill_n(counts, num_codes, 0);
       std::fill_n(out.sums, num_codes * job.sums_stride, 0.0f);
     }
     double error = 0.0;
     std::int64_t skipped = 0;
-    const std::int64_t step = settles ? kSettleRows : job.chunk_rows;
+    const std::int64_t step = rows_per_step(job.panels.dim) * (settles ? 1 : 8);
     for (std::int64_t first = begin; first < end; first += step) {
       const Rows rows{request_.latents + first * request_.row_stride +
                           request_.plan.input_offsets[at(job)],
@@ -154,25 +177,47 @@ class Run {
       error += job.errors[chunk];
       skipped += job.skipped[chunk];
     }
-    if (outputs_.squared_error != nullptr) outputs_.squared_error[at(job)] = error;
-    if (outputs_.skipped != nullptr) outputs_.skipped[at(job)] = skipped;
-    if (outputs_.counts != nullptr) finish_chunks(job, request_.num_rows);
+    const std::size_t q = at(job);
+    if (outputs_.squared_error != nullptr) outputs_.squared_error[q] = error;
+    if (outputs_.losses != nullptr) {
+      const std::int64_t terms = (request_.num_rows - skipped) * job.panels.dim;
+      outputs_.losses[q] = static_cast<float>(error / static_cast<double>(std::max<std::int64_t>(terms, 1)));
+    }
+    if (outputs_.skipped != nullptr) outputs_.skipped[q] = skipped;
+    if (outputs_.counts == nullptr) return;
+    float* const counts = outputs_.counts + request_.plan.code_offsets[q];
+    count_codes(job, request_.num_rows, counts);
+    const CodeState* const state = outputs_.state;
+    if (state == nullptr) return;
+    job.refresh.emplace(request_.plan, q, *state);
+    job.refresh->count(counts);
+    if (state->epoch_skipped != nullptr) state->epoch_skipped[q] += skipped;
+    if (state->epoch_counts == nullptr) return;
+    std::int64_t* const epoch = state->epoch_counts + request_.plan.code_offsets[q];
+    for (std::int64_t k = 0; k < job.panels.num_codes; ++k) {
+      epoch[k] += static_cast<std::int64_t>(counts[k]);
+    }
   }
 
-  void write_codes(const QuantizerJob& job, std::int64_t range) {
+  void write_codes(const QuantizerJob& job, std::int64_t first, std::int64_t end, int thread) {
+    if (outputs_.sums == nullptr && outputs_.state == nullptr) return;
     const PackingPlan& plan = request_.plan;
     const std::size_t q = at(job);
-    const std::int64_t num_codes = plan.codebook_sizes[q];
-    float* const sums = outputs_.sums + plan.weight_offsets[q];
-    write_statistics(job, request_.latents + plan.input_offsets[q], request_.row_stride,
-                     plan.padded_dims[q], num_codes * range / kCodeRanges,
-                     num_codes * (range + 1) / kCodeRanges, outputs_.counts + plan.code_offsets[q],
-                     sums);
-    if (range + 1 < kCodeRanges) return;
-    const std::int64_t end = q + 1 < plan.num_quantizers() ? plan.weight_offsets[q + 1]
-                                                           : plan.weight_size;
-    const std::int64_t used = num_codes * plan.padded_dims[q];
-    std::fill(sums + used, outputs_.sums + end, 0.0f);
+    const std::int64_t dim = job.panels.dim, stride = plan.padded_dims[q];
+    float* const sums = outputs_.sums == nullptr ? nullptr : outputs_.sums + plan.weight_offsets[q];
+    for (std::int64_t k = first; k < end; ++k) {
+      const float* const sum = sum_code(job, request_.latents + plan.input_offsets[q],
+                                        request_.row_stride, k, work_.tile(thread));
+      if (sums != nullptr) {
+        std::copy_n(sum, dim, sums + k * stride);
+        std::fill(sums + k * stride + dim, sums + (k + 1) * stride, 0.0f);
+      }
+      if (job.refresh) job.refresh->refresh(k, sum);
+    }
+    if (sums == nullptr || end < job.panels.num_codes) return;
+    const std::int64_t next =
+        q + 1 < plan.num_quantizers() ? plan.weight_offsets[q + 1] : plan.weight_size;
+    std::fill(sums + end * stride, outputs_.sums + next, 0.0f);
   }
 
   [[noreturn]] void throw_outside() const {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "codebook_layout.hpp"
+#include "refresh_codes.hpp"
 #include "simd/isa.hpp"
 
 namespace spinlock {
@@ -19,21 +20,23 @@ struct QuantizeRequest {
   Isa isa;
 };
 
-// Each null where it is not wanted, but for `counts` and `sums`, which come together.
+// Each null where it is not wanted. `sums` and `state` need `counts`.
 struct QuantizeOutputs {
   std::int64_t* indices = nullptr;   // [num_rows, Q]
   float* quantized = nullptr;        // [num_rows, input_width], dense
   double* squared_error = nullptr;   // [Q]
+  float* losses = nullptr;           // [Q], squared error per usable row and dim, 0 without any
   float* counts = nullptr;           // [total_codes]
   float* sums = nullptr;             // [weight_size], packed like the weight
   std::int64_t* skipped = nullptr;   // [Q], rows that are not finite within a quantizer's columns
+  const CodeState* state = nullptr;  // moved by the statistics, after all rows have been looked up
 };
 
-// Lookup, gather, squared error and statistics of all quantizers in one pass over the rows. Exact:
-// the code of least float64 distance, the lowest index on ties. A row that is not finite within a
-// quantizer's columns gets index 0 and code 0 there, and enters neither error nor statistics.
-// Results do not depend on `threads`, bit for bit. Throws LayoutError for codebooks of 2^31 codes
-// or more and for given indices outside their codebook; std::bad_alloc.
+// Lookup, gather, squared error, statistics and refresh of all quantizers in one pass over the rows.
+// Exact: the code of least float64 distance, the lowest index on ties. A row that is not finite
+// within a quantizer's columns gets index 0 and code 0 there, and enters neither error nor
+// statistics. Results do not depend on `threads`, bit for bit. Throws LayoutError for codebooks of
+// 2^31 codes or more and for given indices outside their codebook; std::bad_alloc.
 void quantize_rows(const QuantizeRequest& request, const QuantizeOutputs& outputs);
 
 }  // namespace spinlock

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "codebook_panels.hpp"
@@ -10,9 +11,10 @@
 
 namespace spinlock {
 
-// How rows are added up by code: in one table per chunk of rows, which are then added in the order
-// of the chunks; or, where such tables would outweigh the rows, code by code over sorted rows.
-enum class Statistics { kNone, kTables, kSorted };
+// How rows are added up by code: not at all; counted only; in one table per chunk of rows, which are
+// then added in the order of the chunks; or, where such tables would outweigh the rows, code by code
+// over sorted rows.
+enum class Statistics { kNone, kCounts, kTables, kSorted };
 
 // The work of one quantizer. Everything but `panels` follows from shapes alone, never from the
 // number of threads: that is what makes results bitwise reproducible.
@@ -29,11 +31,15 @@ struct QuantizerJob {
   float* panel_memory;
   double* errors;           // [chunks]
   std::int64_t* skipped;    // [chunks]
-  std::int32_t* counts;     // [chunks, K] tables, or [K + 1] starts of sorted codes
+  std::int32_t* counts;     // [chunks, K], or [K + 1] starts of sorted codes
   float* sums;              // [chunks, K, sums_stride], tables only
   std::int64_t sums_stride;
   std::int32_t* chosen;     // [num_rows], sorted only
   std::int32_t* order;      // [num_rows], sorted only: rows by code
+  std::optional<CodeRefresh> refresh;
+
+  // One thread does all of it at one go.
+  bool whole() const { return chunks <= 1; }
 };
 
 struct ChunkTask {
@@ -41,16 +47,18 @@ struct ChunkTask {
   std::int32_t chunk;
 };
 
-// All jobs of a request, their working memory, and their chunks, heaviest first.
+// All jobs of a request and their working memory.
 class QuantizerJobs {
  public:
   QuantizerJobs(const QuantizeRequest& request, const QuantizeOutputs& outputs);
 
   std::vector<QuantizerJob> jobs;
-  std::vector<ChunkTask> tasks;
-  int threads;  // 1 for small problems
+  std::vector<std::int32_t> order;  // whole jobs first, the heaviest first among them
+  std::vector<ChunkTask> tasks;     // chunks of the other jobs, the heaviest first
+  std::int64_t cut = 0;             // number of those jobs, the last ones of `order`
+  int threads = 1;                  // 1 for small problems
 
-  // Of one thread: a tile of rows (or distances of a few), then a code per row of a chunk.
+  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk.
   float* tile(int thread) const { return scratch_ + thread * scratch_floats_; }
   std::int32_t* chosen(int thread) const {
     return reinterpret_cast<std::int32_t*>(tile(thread) + tile_floats_);

@@ -29,6 +29,65 @@ struct Queue {
   }
 };
 
+SPINLOCK_INLINE void few_distances(const float* row, const float* const codes[4], std::int64_t dim,
+                                   float out[4]) {
+  Floats sums[4];
+  for (int i = 0; i < 4; ++i) sums[i] = V::all(0.0f);
+  std::int64_t d = 0;
+  for (; d + V::kLanes <= dim; d += V::kLanes) {
+    const Floats x = V::load_any(row + d);
+    for (int i = 0; i < 4; ++i) {
+      const Floats difference = V::subtract(x, V::load_any(codes[i] + d));
+      sums[i] = V::add_product(difference, difference, sums[i]);
+    }
+  }
+  if (d < dim) {
+    const auto rest = static_cast<int>(dim - d);
+    const Floats x = V::load_first(row + d, rest);
+    for (int i = 0; i < 4; ++i) {
+      const Floats difference = V::subtract(x, V::load_first(codes[i] + d, rest));
+      sums[i] = V::add_product(difference, difference, sums[i]);
+    }
+  }
+  for (int i = 0; i < 4; ++i) out[i] = V::sum(sums[i]);
+}
+
+void nearest_few(const CodebookPanels& panels, const Rows& rows, float* distances,
+                 std::int32_t* out) {
+  const std::int64_t num_codes = panels.num_codes, dim = panels.dim;
+  constexpr std::int64_t kMaxCertifiedDim = 8192;
+  const auto roundings = static_cast<float>(dim + 8);
+  const float relative = dim <= kMaxCertifiedDim ? 2.2f * 0x1p-24f * roundings : kInfinity;
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const float* const row = rows.data + r * rows.stride;
+    if (!row_is_finite(row, dim)) {
+      out[r] = kSkipped;
+      continue;
+    }
+    float best = kInfinity;
+    for (std::int64_t k = 0; k < num_codes; k += 4) {
+      const float* codes[4];
+      float four[4];
+      const std::int64_t count = num_codes - k < 4 ? num_codes - k : 4;
+      for (std::int64_t i = 0; i < 4; ++i) {
+        codes[i] = panels.codes + (k + (i < count ? i : 0)) * panels.stride;
+      }
+      few_distances(row, codes, dim, four);
+      for (std::int64_t i = 0; i < count; ++i) {
+        distances[k + i] = four[i];
+        best = four[i] < best ? four[i] : best;
+      }
+    }
+    const float within = best + (best * relative + 0x1p-140f * roundings);
+    TrueNearest nearest{.row = row, .dim = dim};
+    for (std::int64_t k = 0; k < num_codes; ++k) {
+      if (!(distances[k] > within)) nearest.offer(panels.codes + k * panels.stride, k);
+    }
+    nearest.decide();
+    out[r] = static_cast<std::int32_t>(nearest.chosen);
+  }
+}
+
 class NearestRows {
  public:
   NearestRows(const CodebookPanels& panels, LazyDirect& direct, float* tile)
@@ -49,11 +108,27 @@ class NearestRows {
       while (undecided_.count >= kRows) flush_undecided();
       while (close_.count >= kRows) flush_close();
     }
-    while (undecided_.count > 0) flush_undecided();
-    while (close_.count > 0) flush_close();
+    while (undecided_.count > 0) {
+      if (few_alone(undecided_)) break;
+      flush_undecided();
+    }
+    while (close_.count > 0) {
+      if (few_alone(close_)) break;
+      flush_close();
+    }
   }
 
  private:
+  // The last rows of a queue one by one, where that costs less than a vector of them.
+  bool few_alone(Queue& queue) {
+    if (queue.count * (panels_.dim + 40) > 16 * panels_.dim) return false;
+    for (int i = 0; i < queue.count; ++i) {
+      nearest_few(panels_, Rows{queue.row[i], 0, 1}, tile_, queue.out[i]);
+    }
+    queue.count = 0;
+    return true;
+  }
+
   // Expanded form; false, with nothing kept, if too many rows are undecided.
   bool expanded_tile(const float* const* row, int count, std::int32_t* out) {
     alignas(64) float squares[kRows];
@@ -202,65 +277,6 @@ void nearest(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows,
   if (panels.kept == 0 || panels.id(0) == 0) return;
   for (std::int64_t i = 0; i < rows.count; ++i) {
     if (out[i] != kSkipped) out[i] = static_cast<std::int32_t>(panels.id(0));
-  }
-}
-
-SPINLOCK_INLINE void few_distances(const float* row, const float* const codes[4], std::int64_t dim,
-                                   float out[4]) {
-  Floats sums[4];
-  for (int i = 0; i < 4; ++i) sums[i] = V::all(0.0f);
-  std::int64_t d = 0;
-  for (; d + V::kLanes <= dim; d += V::kLanes) {
-    const Floats x = V::load_any(row + d);
-    for (int i = 0; i < 4; ++i) {
-      const Floats difference = V::subtract(x, V::load_any(codes[i] + d));
-      sums[i] = V::add_product(difference, difference, sums[i]);
-    }
-  }
-  if (d < dim) {
-    const auto rest = static_cast<int>(dim - d);
-    const Floats x = V::load_first(row + d, rest);
-    for (int i = 0; i < 4; ++i) {
-      const Floats difference = V::subtract(x, V::load_first(codes[i] + d, rest));
-      sums[i] = V::add_product(difference, difference, sums[i]);
-    }
-  }
-  for (int i = 0; i < 4; ++i) out[i] = V::sum(sums[i]);
-}
-
-void nearest_few(const CodebookPanels& panels, const Rows& rows, float* distances,
-                 std::int32_t* out) {
-  const std::int64_t num_codes = panels.num_codes, dim = panels.dim;
-  constexpr std::int64_t kMaxCertifiedDim = 8192;
-  const auto roundings = static_cast<float>(dim + 8);
-  const float relative = dim <= kMaxCertifiedDim ? 2.2f * 0x1p-24f * roundings : kInfinity;
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const float* const row = rows.data + r * rows.stride;
-    if (!row_is_finite(row, dim)) {
-      out[r] = kSkipped;
-      continue;
-    }
-    float best = kInfinity;
-    for (std::int64_t k = 0; k < num_codes; k += 4) {
-      const float* codes[4];
-      float four[4];
-      const std::int64_t count = num_codes - k < 4 ? num_codes - k : 4;
-      for (std::int64_t i = 0; i < 4; ++i) {
-        codes[i] = panels.codes + (k + (i < count ? i : 0)) * panels.stride;
-      }
-      few_distances(row, codes, dim, four);
-      for (std::int64_t i = 0; i < count; ++i) {
-        distances[k + i] = four[i];
-        best = four[i] < best ? four[i] : best;
-      }
-    }
-    const float within = best + (best * relative + 0x1p-140f * roundings);
-    TrueNearest nearest{.row = row, .dim = dim};
-    for (std::int64_t k = 0; k < num_codes; ++k) {
-      if (!(distances[k] > within)) nearest.offer(panels.codes + k * panels.stride, k);
-    }
-    nearest.decide();
-    out[r] = static_cast<std::int32_t>(nearest.chosen);
   }
 }
 

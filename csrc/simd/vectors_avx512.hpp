@@ -37,16 +37,24 @@ struct Vectors {
   static Floats subtract_product(Floats a, Floats b, Floats sum) {
     return _mm512_fnmadd_ps(a, b, sum);
   }
-  static Floats square_root(Floats v) { return _mm512_sqrt_ps(v); }
+  // Masks of all lanes: GCC 12 warns of the undefined operand that the plain forms begin with.
+  static Floats square_root(Floats v) { return _mm512_maskz_sqrt_ps(kAll, v); }
   // `b` where a comparison with NaN decides nothing.
-  static Floats least(Floats a, Floats b) { return _mm512_min_ps(a, b); }
-  static Floats most(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  static Floats least(Floats a, Floats b) { return _mm512_maskz_min_ps(kAll, a, b); }
+  static Floats most(Floats a, Floats b) { return _mm512_maskz_max_ps(kAll, a, b); }
   static Mask below(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static Mask not_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
   static bool any(Mask m) { return m != 0; }
   static std::uint32_t bits(Mask m) { return m; }
   static Ints choose(Mask m, Ints yes, Ints no) { return _mm512_mask_mov_epi32(no, m, yes); }
-  static float sum(Floats v) { return _mm512_reduce_add_ps(v); }
+  static float sum(Floats v) {
+    const __m256 eight =
+        _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, v, 0),
+                                       _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+  }
 
   // Dims d .. d + 3 of kLanes rows, one vector per dim.
   static void transpose4(const float* const* rows, std::int64_t d, Floats out[4]) {
@@ -57,8 +65,8 @@ struct Vectors {
       v = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 8] + d), 2);
       z[i] = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 12] + d), 3);
     }
-    const __m512 a = _mm512_unpacklo_ps(z[0], z[1]), b = _mm512_unpackhi_ps(z[0], z[1]);
-    const __m512 c = _mm512_unpacklo_ps(z[2], z[3]), e = _mm512_unpackhi_ps(z[2], z[3]);
+    const __m512 a = low_pairs(z[0], z[1]), b = high_pairs(z[0], z[1]);
+    const __m512 c = low_pairs(z[2], z[3]), e = high_pairs(z[2], z[3]);
     out[0] = _mm512_shuffle_ps(a, c, 0x44);
     out[1] = _mm512_shuffle_ps(a, c, 0xEE);
     out[2] = _mm512_shuffle_ps(b, e, 0x44);
@@ -66,6 +74,10 @@ struct Vectors {
   }
 
  private:
+  static constexpr __mmask16 kAll = 0xFFFF;
+
+  static Floats low_pairs(Floats a, Floats b) { return _mm512_maskz_unpacklo_ps(kAll, a, b); }
+  static Floats high_pairs(Floats a, Floats b) { return _mm512_maskz_unpackhi_ps(kAll, a, b); }
   static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
 };
 
