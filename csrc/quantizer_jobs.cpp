@@ -5,6 +5,7 @@
 
 #include "accumulate_codes.hpp"
 #include "errors.hpp"
+#include "row_kernels.hpp"
 
 namespace spinlock {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 // One chunk takes some hundred microseconds; less is not worth a thread of its own.
 constexpr double kChunkCost = 8e6;
 constexpr double kParallelCost = 3e6;
-constexpr std::int64_t kMaxChunks = 256;
+constexpr std::int64_t kMaxChunks = 128;
 // Rows that one float32 table adds up: enough to outweigh its codes, few enough to stay accurate.
 constexpr std::int64_t kRowsPerCode = 4;
 constexpr std::int64_t kMinTableRows = 1024;
@@ -108,7 +109,7 @@ std::int64_t QuantizerJobs::place(const QuantizeRequest& request, Workspace* wor
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     QuantizerJob& job = jobs[j];
     const std::int64_t num_codes = request.plan.codebook_sizes[j], dim = request.plan.dims[j];
-    widest = std::max({widest, num_codes, kTileRows * dim, sum_floats(dim)});
+    widest = std::max({widest, lookup_floats(num_codes, dim), sum_floats(dim)});
     job.direct = &direct_[j];
     if (!job.few_rows && request.given == nullptr) {
       job.panel_memory = take(panel_floats(num_codes, dim));

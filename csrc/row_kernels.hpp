@@ -25,10 +25,16 @@ struct RowOutputs {
   std::int64_t sums_stride = 0;
 };
 
+// Working memory of one thread for the lookups below.
+inline std::int64_t lookup_floats(std::int64_t num_codes, std::int64_t dim) {
+  const std::int64_t tiles = 2 * kTileRows * dim;
+  return tiles < num_codes ? num_codes : tiles;
+}
+
 // The inner loops of one instruction set. All of them take rows of one quantizer.
 struct RowKernels {
-  // out[i] = nearest code or kSkipped, through panels. `tile` holds kTileRows * D aligned floats.
-  void (*nearest)(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* tile,
+  // out[i] = nearest code or kSkipped, through panels. `memory` holds lookup_floats aligned floats.
+  void (*nearest)(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* memory,
                   std::int32_t* out);
   // The same without panels, for a handful of rows; of `panels` it reads codes, stride, num_codes
   // and dim. `distances` holds num_codes floats.

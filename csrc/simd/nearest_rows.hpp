@@ -90,32 +90,26 @@ void nearest_few(const CodebookPanels& panels, const Rows& rows, float* distance
 
 class NearestRows {
  public:
-  NearestRows(const CodebookPanels& panels, LazyDirect& direct, float* tile)
-      : panels_(panels), direct_(direct), tile_(tile) {}
+  // `memory`: a tile, and as many elements again for rows that do not lie as a tile wants them.
+  NearestRows(const CodebookPanels& panels, LazyDirect& direct, float* memory)
+      : panels_(panels), direct_(direct), tile_(memory), copies_(memory + kRows * panels.dim) {}
 
   void run(const Rows& rows, std::int32_t* out) {
     int direct_tiles = 0;
     for (std::int64_t first = 0; first < rows.count; first += kRows) {
-      const auto count = static_cast<int>(rows.count - first < kRows ? rows.count - first : kRows);
-      const float* row[kRows];
-      for (int i = 0; i < kRows; ++i) {
-        row[i] = rows.data + (first + (i < count ? i : 0)) * rows.stride;
-      }
-      if (direct_tiles > 0 || !expanded_tile(row, count, out + first)) {
+      const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
+      const Rows part{rows.data + first * rows.stride, rows.stride, count};
+      prefetch(rows, first + kRows);
+      if (direct_tiles > 0 || !expanded_tile(part, out + first)) {
         direct_tiles = direct_tiles > 0 ? direct_tiles - 1 : kDirectTiles;
-        direct_tile(row, count, [&](int i) { return out + first + i; });
+        direct_tile(in_whole_vectors(part), [&](int i) { return part.data + i * part.stride; },
+                    [&](int i) { return out + first + i; });
       }
       while (undecided_.count >= kRows) flush_undecided();
       while (close_.count >= kRows) flush_close();
     }
-    while (undecided_.count > 0) {
-      if (few_alone(undecided_)) break;
-      flush_undecided();
-    }
-    while (close_.count > 0) {
-      if (few_alone(close_)) break;
-      flush_close();
-    }
+    while (undecided_.count > 0 && !few_alone(undecided_)) flush_undecided();
+    while (close_.count > 0 && !few_alone(close_)) flush_close();
   }
 
  private:
@@ -129,21 +123,55 @@ class NearestRows {
     return true;
   }
 
+  // The rows, copied and followed by zeros if they would leave a vector unfilled.
+  Rows in_whole_vectors(const Rows& rows) const {
+    if (rows.count % V::kLanes == 0) return rows;
+    for (std::int64_t i = 0; i < rows.count; ++i) copy_row(rows.data + i * rows.stride, i);
+    return filled_copies(rows.count);
+  }
+
+  Rows copied(const float* const* rows, int count) const {
+    for (int i = 0; i < count; ++i) copy_row(rows[i], i);
+    return filled_copies(count);
+  }
+
+  Rows filled_copies(std::int64_t count) const {
+    for (std::int64_t i = count; i % V::kLanes != 0; ++i) {
+      for (std::int64_t d = 0; d < panels_.dim; ++d) copies_[i * panels_.dim + d] = 0.0f;
+    }
+    return {copies_, panels_.dim, count};
+  }
+
+  void copy_row(const float* row, std::int64_t to) const {
+    __builtin_memcpy(copies_ + to * panels_.dim, row,
+                     static_cast<std::size_t>(panels_.dim) * sizeof(float));
+  }
+
+  // Rows of the next tile: what they need from memory arrives while this one is scored.
+  void prefetch(const Rows& rows, std::int64_t first) const {
+    const std::int64_t end = first + kRows < rows.count ? first + kRows : rows.count;
+    for (std::int64_t i = first; i < end; ++i) {
+      const float* const row = rows.data + i * rows.stride;
+      for (std::int64_t d = 0; d < panels_.dim; d += 16) __builtin_prefetch(row + d, 0, 2);
+    }
+  }
+
   // Expanded form; false, with nothing kept, if too many rows are undecided.
-  bool expanded_tile(const float* const* row, int count, std::int32_t* out) {
+  bool expanded_tile(const Rows& rows, std::int32_t* out) {
     alignas(64) float squares[kRows];
-    alignas(64) float limit[kRows];
-    load_tile<true>(row, count, panels_.dim, panels_, tile_, squares);
-    rank<false>(count);
+    const auto count = static_cast<int>(rows.count);
+    load_tile<true>(in_whole_vectors(rows), panels_, tile_, squares);
     const Floats constant = V::all(panels_.bound_constant), linear = V::all(panels_.bound_linear);
     const Floats square = V::all(panels_.bound_square);
-    std::uint64_t undecided = 0;
     for (int r = 0; r < count; r += V::kLanes) {
       const Floats s = V::load(squares + r);
-      const Floats bound = V::add_product(
-          square, s, V::add_product(linear, V::square_root(s), constant));
-      const Floats within = V::add(V::load(ranking_.best + r), bound);
-      V::store(limit + r, within);
+      V::store(ranking_.margin + r,
+               V::add_product(square, s, V::add_product(linear, V::square_root(s), constant)));
+    }
+    rank<false>(count);
+    std::uint64_t undecided = 0;
+    for (int r = 0; r < count; r += V::kLanes) {
+      const Floats within = V::add(V::load(ranking_.best + r), V::load(ranking_.margin + r));
       const V::Mask open = V::not_above(V::load(ranking_.second + r), within);
       undecided |= static_cast<std::uint64_t>(V::bits(open)) << r;
     }
@@ -152,8 +180,9 @@ class NearestRows {
     write(count, out);
     for (; undecided != 0; undecided &= undecided - 1) {
       const int i = __builtin_ctzll(undecided);
-      if (row_is_finite(row[i], panels_.dim)) {
-        undecided_.push(row[i], out + i, 0.0f);
+      const float* const row = rows.data + i * rows.stride;
+      if (row_is_finite(row, panels_.dim)) {
+        undecided_.push(row, out + i, 0.0f);
       } else {
         out[i] = kSkipped;
       }
@@ -161,19 +190,25 @@ class NearestRows {
     return true;
   }
 
-  // Direct form; rows that it cannot decide are queued with the limit of their candidates.
-  template <typename Out>
-  void direct_tile(const float* const* row, int count, const Out& out) {
+  // Direct form; rows that it cannot decide are queued, from where row(i) says that they lie, with
+  // the limit of their candidates.
+  template <typename Row, typename Out>
+  void direct_tile(const Rows& rows, const Row& row, const Out& out) {
     direct_.need(panels_);
-    load_tile<false>(row, count, panels_.dim, panels_, tile_, nullptr);
+    const auto count = static_cast<int>(rows.count);
+    load_tile<false>(rows, panels_, tile_, nullptr);
+    ranking_.relative = panels_.direct_relative;
+    for (int r = 0; r < kRows; r += V::kLanes) {
+      V::store(ranking_.margin + r, V::all(panels_.direct_absolute));
+    }
     rank<true>(count);
     for (int i = 0; i < count; ++i) {
       const float best = ranking_.best[i];
       const float within = best + (best * panels_.direct_relative + panels_.direct_absolute);
       if (ranking_.second[i] > within) {
         *out(i) = static_cast<std::int32_t>(panels_.id(ranking_.position[i]));
-      } else if (row_is_finite(row[i], panels_.dim)) {
-        close_.push(row[i], out(i), within);
+      } else if (row_is_finite(row(i), panels_.dim)) {
+        close_.push(row(i), out(i), within);
       } else {
         *out(i) = kSkipped;
       }
@@ -183,9 +218,9 @@ class NearestRows {
   void flush_undecided() {
     const int count = undecided_.count < kRows ? undecided_.count : kRows;
     undecided_.count -= count;
-    const float* row[kRows];
-    last_rows(undecided_, count, row);
-    direct_tile(row, count, [&](int i) { return undecided_.out[undecided_.count + i]; });
+    const float* const* const row = undecided_.row + undecided_.count;
+    std::int32_t* const* const to = undecided_.out + undecided_.count;
+    direct_tile(copied(row, count), [row](int i) { return row[i]; }, [to](int i) { return to[i]; });
     while (close_.count >= kRows) flush_close();
   }
 
@@ -193,8 +228,7 @@ class NearestRows {
   void flush_close() {
     const int count = close_.count < kRows ? close_.count : kRows;
     close_.count -= count;
-    const float* row[kRows];
-    last_rows(close_, count, row);
+    const float* const* const row = close_.row + close_.count;
     std::int32_t* const* const out = close_.out + close_.count;
     candidates_.count = 0;
     candidates_.overflow = false;
@@ -204,7 +238,7 @@ class NearestRows {
       if (i < count) bounded = bounded && candidates_.limit[i] < kInfinity;
     }
     if (bounded) {
-      load_tile<false>(row, count, panels_.dim, panels_, tile_, nullptr);
+      load_tile<false>(copied(row, count), panels_, tile_, nullptr);
       scan<true>(panels_, tile_, count, Collect{candidates_, count});
     }
     std::int64_t chosen[kRows];
@@ -233,9 +267,9 @@ class NearestRows {
   void rank(int count) {
     ranking_.clear();
     if (panels_.kept >= kManyCodes) {
-      scan<kDirect>(panels_, tile_, count, Rank<true>{ranking_});
+      scan<kDirect>(panels_, tile_, count, Rank<true, kDirect>{ranking_});
     } else {
-      scan<kDirect>(panels_, tile_, count, Rank<false>{ranking_});
+      scan<kDirect>(panels_, tile_, count, Rank<false, kDirect>{ranking_});
     }
   }
 
@@ -247,13 +281,10 @@ class NearestRows {
     }
   }
 
-  static void last_rows(const Queue& queue, int count, const float** row) {
-    for (int i = 0; i < kRows; ++i) row[i] = queue.row[queue.count + (i < count ? i : 0)];
-  }
-
   const CodebookPanels& panels_;
   LazyDirect& direct_;
   float* tile_;
+  float* copies_;
   Ranking ranking_;
   Candidates candidates_;
   Queue undecided_;
@@ -266,10 +297,10 @@ void find_skipped(std::int64_t dim, const Rows& rows, std::int32_t* out) {
   }
 }
 
-void nearest(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* tile,
+void nearest(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* memory,
              std::int32_t* out) {
   if (panels.kept > 1) {
-    NearestRows(panels, direct, tile).run(rows, out);
+    NearestRows(panels, direct, memory).run(rows, out);
     return;
   }
   // One finite code is nearest to everything; without any, all are infinitely far: index 0.

@@ -23,14 +23,19 @@ constexpr int kCodes = static_cast<int>(kPanelCodes);
 constexpr int kRows = static_cast<int>(kTileRows);
 constexpr float kInfinity = __builtin_inff();
 
-// Best and second best score of each row, and the position of the best.
+// Best and second best score of each row, and the position of the best. A score that is worse than
+// the best one by more than the row's margin may be left out.
 struct Ranking {
+  alignas(64) float margin[kRows];  // beside `relative` times the best score
+  alignas(64) float limit[kRows];   // best + margin
   alignas(64) float best[kRows];
   alignas(64) float second[kRows];
   alignas(64) std::int32_t position[kRows];
+  float relative;  // direct form only
 
   void clear() {
     for (int r = 0; r < kRows; r += V::kLanes) {
+      V::store(limit + r, V::all(kInfinity));
       V::store(best + r, V::all(kInfinity));
       V::store(second + r, V::all(kInfinity));
       V::store_ints(position + r, V::all_ints(0));
@@ -49,43 +54,51 @@ struct Candidates {
 };
 
 // Values of up to kTileRows rows, minus centre (if any), times scale, as [D][kRows]; |.|^2 of each
-// goes to `squares` if that is not null. All kRows pointers are valid; rows from `count` on are
-// ignored, but for filling up the last vector.
+// goes to `squares`. Rows are read in whole vectors: those that fill up the last one must exist.
 template <bool kCentred>
-SPINLOCK_INLINE void load_tile(const float* const* rows, int count, std::int64_t dim,
-                               const CodebookPanels& panels, float* tile, float* squares) {
+SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile,
+                               float* squares) {
+  constexpr std::int64_t kLine = 16;  // each cache line of a row is read at one go
+  const std::int64_t dim = panels.dim, stride = rows.stride;
+  const float* const centre = panels.centre;
   const Floats scale = V::all(panels.scale);
-  for (int r = 0; r < count; r += V::kLanes) {
-    Floats square = V::all(0.0f);
-    const auto put = [&](std::int64_t d, Floats v, bool fresh) __attribute__((always_inline)) {
-      if constexpr (kCentred) {
-        v = V::multiply(V::subtract(v, V::all(panels.centre[d])), scale);
-        if (fresh) square = V::add_product(v, v, square);
+  for (std::int64_t begin = 0; begin < dim; begin += kLine) {
+    const std::int64_t end = begin + kLine < dim ? begin + kLine : dim;
+    for (int r = 0; r < rows.count; r += V::kLanes) {
+      const float* const first = rows.data + r * stride;
+      Floats square = kCentred && begin > 0 ? V::load(squares + r) : V::all(0.0f);
+      const auto put = [&](std::int64_t d, Floats v) __attribute__((always_inline)) {
+        if constexpr (kCentred) {
+          v = V::multiply(V::subtract(v, V::all(centre[d])), scale);
+          square = V::add_product(v, v, square);
+        } else {
+          v = V::multiply(v, scale);
+        }
+        V::store(tile + d * kRows + r, v);
+      };
+      std::int64_t d = begin;
+      for (; d + 4 <= end; d += 4) {
+        Floats v[4];
+        V::transpose4(first + d, stride, v);
+        SPINLOCK_UNROLL
+        for (int j = 0; j < 4; ++j) put(d + j, v[j]);
+      }
+      if (d < end && dim >= 4) {  // the last four once more, of which some were done
+        Floats v[4];
+        V::transpose4(first + dim - 4, stride, v);
+        SPINLOCK_UNROLL
+        for (int j = 1; j < 4; ++j) {
+          if (dim - 4 + j >= d) put(dim - 4 + j, v[j]);
+        }
       } else {
-        v = V::multiply(v, scale);
+        for (; d < end; ++d) {
+          alignas(64) float column[V::kLanes];
+          for (int i = 0; i < V::kLanes; ++i) column[i] = first[i * stride + d];
+          put(d, V::load(column));
+        }
       }
-      V::store(tile + d * kRows + r, v);
-    };
-    std::int64_t d = 0;
-    for (; d + 4 <= dim; d += 4) {
-      Floats v[4];
-      V::transpose4(rows + r, d, v);
-      for (int j = 0; j < 4; ++j) put(d + j, v[j], true);
+      if constexpr (kCentred) V::store(squares + r, square);
     }
-    if (d < dim && dim >= 4) {  // the last four once more, of which some were done
-      Floats v[4];
-      V::transpose4(rows + r, dim - 4, v);
-      for (int j = 0; j < 4; ++j) {
-        if (dim - 4 + j >= d) put(dim - 4 + j, v[j], true);
-      }
-    } else {
-      for (; d < dim; ++d) {
-        alignas(64) float column[V::kLanes];
-        for (int i = 0; i < V::kLanes; ++i) column[i] = rows[r + i][d];
-        put(d, V::load(column), true);
-      }
-    }
-    if constexpr (kCentred) V::store(squares + r, square);
   }
 }
 
@@ -119,9 +132,9 @@ SPINLOCK_INLINE void score(const float* tile, const float* panel, std::int64_t d
   }
 }
 
-// Keeps best and second best. With many codes few scores improve on the second best, so that a
-// branch on the panel's least one pays; with few codes it only mispredicts.
-template <bool kManyCodes>
+// Keeps best and second best. With many codes few scores come near the best, so that a branch on the
+// panel's least one pays; with few codes it only mispredicts.
+template <bool kManyCodes, bool kDirect>
 struct Rank {
   Ranking& ranking;
 
@@ -130,13 +143,13 @@ struct Rank {
     SPINLOCK_UNROLL
     for (int j = 0; j < kVectors; ++j) {
       const int r = row + j * V::kLanes;
-      Floats best = V::load(ranking.best + r), second = V::load(ranking.second + r);
       if constexpr (kManyCodes) {
         Floats least = sums[0][j];
         SPINLOCK_UNROLL
         for (int i = 1; i < kN; ++i) least = V::least(least, sums[i][j]);
-        if (!V::any(V::below(least, second))) continue;
+        if (!V::any(V::below(least, V::load(ranking.limit + r)))) continue;
       }
+      Floats best = V::load(ranking.best + r), second = V::load(ranking.second + r);
       V::Ints position = V::load_ints(ranking.position + r);
       SPINLOCK_UNROLL
       for (int i = 0; i < kN; ++i) {
@@ -144,6 +157,11 @@ struct Rank {
         position = V::choose(V::below(s, best), V::all_ints(first + i), position);
         second = V::least(V::most(s, best), second);
         best = V::least(s, best);
+      }
+      if constexpr (kManyCodes) {
+        Floats limit = V::add(best, V::load(ranking.margin + r));
+        if constexpr (kDirect) limit = V::add_product(best, V::all(ranking.relative), limit);
+        V::store(ranking.limit + r, limit);
       }
       V::store(ranking.best + r, best);
       V::store(ranking.second + r, second);

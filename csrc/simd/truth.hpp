@@ -70,7 +70,7 @@ void true_nearest_rows(const CodebookPanels& panels, const float* const* rows, i
   auto* const lanes = reinterpret_cast<double*>(memory);
   for (int r = 0; r < count; r += 8) {
     for (std::int64_t d = 0; d < panels.dim; ++d) {
-      for (int i = 0; i < 8; ++i) lanes[d * 8 + i] = rows[r + i][d];
+      for (int i = 0; i < 8; ++i) lanes[d * 8 + i] = rows[r + i < count ? r + i : r][d];
     }
     EightDoubles best = {};
     best += __builtin_inf();

@@ -56,11 +56,11 @@ struct Vectors {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
   }
 
-  static void transpose4(const float* const* rows, std::int64_t d, Floats out[4]) {
+  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
     __m256 z[4];
-    for (int i = 0; i < 4; ++i) {
-      z[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[i] + d)),
-                                  _mm_loadu_ps(rows[i + 4] + d), 1);
+    for (int i = 0; i < 4; ++i, rows += stride) {
+      z[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows)),
+                                  _mm_loadu_ps(rows + 4 * stride), 1);
     }
     const __m256 a = _mm256_unpacklo_ps(z[0], z[1]), b = _mm256_unpackhi_ps(z[0], z[1]);
     const __m256 c = _mm256_unpacklo_ps(z[2], z[3]), e = _mm256_unpackhi_ps(z[2], z[3]);

@@ -56,14 +56,15 @@ struct Vectors {
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
   }
 
-  // Dims d .. d + 3 of kLanes rows, one vector per dim.
-  static void transpose4(const float* const* rows, std::int64_t d, Floats out[4]) {
+  // Dims 0 .. 3 of kLanes rows that lie `stride` elements apart, one vector per dim.
+  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
+    const std::int64_t four = 4 * stride, twelve = 12 * stride;
     __m512 z[4];
-    for (int i = 0; i < 4; ++i) {
-      __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(rows[i] + d));
-      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 4] + d), 1);
-      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 8] + d), 2);
-      z[i] = _mm512_insertf32x4(v, _mm_loadu_ps(rows[i + 12] + d), 3);
+    for (int i = 0; i < 4; ++i, rows += stride) {
+      __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(rows));
+      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows + four), 1);
+      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows + 2 * four), 2);
+      z[i] = _mm512_insertf32x4(v, _mm_loadu_ps(rows + twelve), 3);
     }
     const __m512 a = low_pairs(z[0], z[1]), b = high_pairs(z[0], z[1]);
     const __m512 c = low_pairs(z[2], z[3]), e = high_pairs(z[2], z[3]);

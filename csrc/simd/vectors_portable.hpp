@@ -85,9 +85,9 @@ struct Vectors {
   static Ints choose(Mask m, Ints yes, Ints no) { return (m & yes) | (~m & no); }
   static float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
-  static void transpose4(const float* const* rows, std::int64_t d, Floats out[4]) {
-    const Floats r0 = load_any(rows[0] + d), r1 = load_any(rows[1] + d);
-    const Floats r2 = load_any(rows[2] + d), r3 = load_any(rows[3] + d);
+  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
+    const Floats r0 = load_any(rows), r1 = load_any(rows + stride);
+    const Floats r2 = load_any(rows + 2 * stride), r3 = load_any(rows + 3 * stride);
     const Floats a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
     const Floats b = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
     const Floats c = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
