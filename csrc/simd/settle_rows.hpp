@@ -13,10 +13,13 @@ namespace {
 constexpr float kSmallestSquares = 1e-28f;
 constexpr float kLargestSquares = 1e37f;
 
+// Sums of squared errors, several at a time: one chain of additions would set the pace.
+constexpr int kErrors = 4;
+
 // kWhole full vectors, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
 template <int kWhole, bool kGather, bool kSum, bool kError>
-SPINLOCK_INLINE Floats settle_row(const float* x, const float* code, std::int64_t whole, int rest,
-                                  float* quantized, float* sums, Floats error) {
+SPINLOCK_INLINE void settle_row(const float* x, const float* code, std::int64_t whole, int rest,
+                                float* quantized, float* sums, Floats (&errors)[kErrors]) {
   const std::int64_t vectors = kWhole < 0 ? whole : kWhole;
   SPINLOCK_UNROLL
   for (std::int64_t v = 0; v < vectors; ++v) {
@@ -27,17 +30,19 @@ SPINLOCK_INLINE Floats settle_row(const float* x, const float* code, std::int64_
       const Floats c = V::load_any(code + d);
       if constexpr (kGather) V::store_any(quantized + d, c);
       const Floats difference = V::subtract(value, c);
+      Floats& error = errors[kWhole < 0 ? 0 : v % (kErrors - 1)];
       error = V::add_product(difference, difference, error);
     }
   }
   const std::int64_t d = vectors * V::kLanes;
   const Floats value = V::load_first(x + d, rest);
   if constexpr (kSum) V::store(sums + d, V::add(V::load(sums + d), value));
-  if constexpr (!kError) return error;
-  const Floats c = V::load_first(code + d, rest);
-  if constexpr (kGather) V::store_first(quantized + d, c, rest);
-  const Floats difference = V::subtract(value, c);
-  return V::add_product(difference, difference, error);
+  if constexpr (kError) {
+    const Floats c = V::load_first(code + d, rest);
+    if constexpr (kGather) V::store_first(quantized + d, c, rest);
+    const Floats difference = V::subtract(value, c);
+    errors[kErrors - 1] = V::add_product(difference, difference, errors[kErrors - 1]);
+  }
 }
 
 double exact_squared_error(const CodebookPanels& panels, const Rows& rows,
@@ -63,7 +68,8 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
   double total = 0.0;
   for (std::int64_t first = 0; first < rows.count; first += kRows) {
     const std::int64_t end = rows.count - first < kRows ? rows.count : first + kRows;
-    Floats error = V::all(0.0f);
+    Floats errors[kErrors];
+    for (Floats& error : errors) error = V::all(0.0f);
     for (std::int64_t i = first; i < end; ++i) {
       float* const quantized = kGather ? outputs.quantized + i * outputs.quantized_stride : nullptr;
       if (chosen[i] == kSkipped) {
@@ -74,13 +80,14 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
       }
       const std::int64_t k = chosen[i];
       float* const sums = kSum ? outputs.sums + k * outputs.sums_stride : nullptr;
-      error = settle_row<kWhole, kGather, kSum, kError>(
+      settle_row<kWhole, kGather, kSum, kError>(
           rows.data + i * rows.stride, kError ? panels.codes + k * panels.stride : nullptr, whole,
-          rest, quantized, sums, error);
+          rest, quantized, sums, errors);
     }
     if constexpr (!kError) continue;
     // At most kRows * D / kLanes non-negative terms per lane in float32, the rest in float64.
-    const float squares = V::sum(error);
+    const float squares =
+        V::sum(V::add(V::add(errors[0], errors[1]), V::add(errors[2], errors[3])));
     const bool safe = squares > kSmallestSquares && squares < kLargestSquares;
     total += safe ? static_cast<double>(squares)
                   : exact_squared_error(panels, rows, chosen, first, end);

@@ -138,7 +138,7 @@ def train_step(
     threads: int | None = None,
     isa: str = "",
 ) -> Step:
-    """As :func:`quantize`, and one EMA step in the same call; see ``spinlock.modules.ema.ema_step``.
+    """As :func:`quantize`, and one step of ``spinlock.modules.ema.ema_step`` in the same call.
 
     All state is contiguous, on the CPU, and changes in place after the lookup.
 
@@ -230,22 +230,23 @@ def _step(
 
 def _rows(latents: Tensor) -> Tensor:
     """Float32 [B, input_width] whose columns lie side by side, the same memory where possible."""
-    if not supports(latents):
-        raise InputError(
-            f"latents: expected float32, float16 or bfloat16 on the CPU, got {latents.dtype} on "
-            f"{latents.device}; convert them, or take backend 'torch'"
-        )
-    rows = latents.detach().to(torch.float32)
+    rows = _widened("latents", latents)
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 def _flat(name: str, values: Tensor) -> Tensor:
+    return _widened(name, values).contiguous()
+
+
+def _widened(name: str, values: Tensor) -> Tensor:
+    if values.dtype is torch.float32 and values.is_cpu:
+        return values
     if not supports(values):
         raise InputError(
             f"{name}: expected float32, float16 or bfloat16 on the CPU, got {values.dtype} on "
             f"{values.device}; convert it, or take backend 'torch'"
         )
-    return values.detach().to(torch.float32).contiguous()
+    return values.detach().to(torch.float32)
 
 
 def _state(
