@@ -30,6 +30,12 @@ struct CodebookPanels {
   const float* half_norms = nullptr;  // [kept], |.|^2 / 2 of those
   float* direct = nullptr;            // panels of c * scale, written by need_direct
 
+  // For a first pass in bfloat16, null where that does not pay: panels of the centred codes, two dims
+  // in one element, [ceil(D / 2)][n]; 2 max |z| and 2 max |z - bf16(z)|, rounded up.
+  std::uint32_t* brief = nullptr;
+  float brief_radius = 0.0f;
+  float brief_residual = 0.0f;
+
   // The score of the expanded form is safe within bound_constant + bound_linear |y| +
   // bound_square |y|^2 of the best one, that of the direct form within relative * best + absolute.
   // Infinite where nothing can be promised.
@@ -42,13 +48,21 @@ struct CodebookPanels {
   std::int64_t id(std::int64_t position) const { return ids ? ids[position] : position; }
 };
 
+// Whether a bfloat16 first pass is faster than float32: measured, with its re-check.
+bool brief_pays(std::int64_t num_rows, std::int64_t num_codes, std::int64_t dim);
+
+// Panels whose least score is kept together: few where a look into a group is dear.
+inline constexpr std::int64_t brief_panels_per_group(std::int64_t dim) {
+  return dim >= 128 ? 1 : dim >= 32 ? 2 : 4;
+}
+
 // Floats of working memory that pack_panels needs for one codebook, a multiple of 16.
-std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim);
+std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief);
 
 // Fills everything but the direct panels. `memory` is 64-byte aligned, of panel_floats elements,
 // and lives as long as the result is used.
 void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,
-                 float* memory, CodebookPanels& panels);
+                 bool brief, float* memory, CodebookPanels& panels);
 
 // Writes panels.direct; few codebooks ever need it.
 void pack_direct(const CodebookPanels& panels);

@@ -81,7 +81,7 @@ class Run {
         request_.weight == nullptr ? nullptr : request_.weight + plan.weight_offsets[q];
     if (job.panel_memory != nullptr) {
       pack_panels(codes, plan.padded_dims[q], plan.codebook_sizes[q], plan.dims[q],
-                  job.panel_memory, job.panels);
+                  job.brief, job.panel_memory, job.panels);
     } else {
       job.panels.codes = codes;
       job.panels.stride = plan.padded_dims[q];

@@ -41,6 +41,7 @@ QuantizerJob plan_job(const QuantizeRequest& request, Statistics statistics, std
   job.quantizer = q;
   // Packing costs about as much as a tile; each row without it about 0.1 + 4 / D of that.
   job.few_rows = rows == 1 || rows * (dim + 40) <= 16 * dim;
+  job.brief = row_kernels(request.isa).brief && !request.given && brief_pays(rows, num_codes, dim);
   const double cost = static_cast<double>(rows) * row_cost(request.given ? 0 : num_codes, dim);
   const auto wanted = std::clamp(static_cast<std::int64_t>(std::min(cost / kChunkCost, 1e6)),
                                  std::int64_t{1}, kMaxChunks);
@@ -109,10 +110,10 @@ std::int64_t QuantizerJobs::place(const QuantizeRequest& request, Workspace* wor
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     QuantizerJob& job = jobs[j];
     const std::int64_t num_codes = request.plan.codebook_sizes[j], dim = request.plan.dims[j];
-    widest = std::max({widest, lookup_floats(num_codes, dim), sum_floats(dim)});
+    widest = std::max({widest, lookup_floats(num_codes, dim, job.brief), sum_floats(dim)});
     job.direct = &direct_[j];
     if (!job.few_rows && request.given == nullptr) {
-      job.panel_memory = take(panel_floats(num_codes, dim));
+      job.panel_memory = take(panel_floats(num_codes, dim, job.brief));
     }
     job.errors = reinterpret_cast<double*>(take(2 * job.chunks));
     job.skipped = reinterpret_cast<std::int64_t*>(take(2 * job.chunks));

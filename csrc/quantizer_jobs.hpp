@@ -21,6 +21,7 @@ enum class Statistics { kNone, kCounts, kTables, kSorted };
 struct QuantizerJob {
   std::int64_t quantizer;
   bool few_rows;  // no panels: packing would cost more than it saves
+  bool brief;     // a first pass in bfloat16
   std::int64_t chunk_rows;
   std::int64_t chunks;
   double cost;  // multiply-adds of one chunk, roughly

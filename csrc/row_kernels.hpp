@@ -26,8 +26,10 @@ struct RowOutputs {
 };
 
 // Working memory of one thread for the lookups below.
-inline std::int64_t lookup_floats(std::int64_t num_codes, std::int64_t dim) {
-  const std::int64_t tiles = 2 * kTileRows * dim;
+inline std::int64_t lookup_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
+  const std::int64_t groups = num_codes / (kPanelCodes * brief_panels_per_group(dim)) + 1;
+  const std::int64_t extra = brief ? kTileRows * ((dim + 1) / 2 + groups) : 0;
+  const std::int64_t tiles = 2 * kTileRows * dim + extra;
   return tiles < num_codes ? num_codes : tiles;
 }
 
@@ -46,6 +48,8 @@ struct RowKernels {
                    const RowOutputs& outputs);
   // out[i] = 0 for a finite row, kSkipped for any other.
   void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
+  // Whether `nearest` makes use of panels.brief.
+  bool brief;
 };
 
 const RowKernels& row_kernels(Isa isa);
@@ -53,5 +57,6 @@ const RowKernels& row_kernels(Isa isa);
 const RowKernels& portable_row_kernels();
 const RowKernels& avx2_row_kernels();
 const RowKernels& avx512_row_kernels();
+const RowKernels& avx512_bf16_row_kernels();
 
 }  // namespace spinlock

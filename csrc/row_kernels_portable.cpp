@@ -7,7 +7,7 @@
 namespace spinlock {
 
 const RowKernels& portable_row_kernels() {
-  static constexpr RowKernels kernels{nearest, nearest_few, settle, find_skipped};
+  static constexpr RowKernels kernels{nearest, nearest_few, settle, find_skipped, false};
   return kernels;
 }
 

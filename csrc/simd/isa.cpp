@@ -15,6 +15,7 @@ std::vector<Isa> detect() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       found.push_back(Isa::kAvx512);
+      if (__builtin_cpu_supports("avx512bf16")) found.push_back(Isa::kAvx512Bf16);
     }
   }
 #endif
@@ -25,6 +26,8 @@ std::vector<Isa> detect() {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
+    case Isa::kAvx512Bf16:
+      return "avx512_bf16";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx2:
@@ -38,16 +41,6 @@ const char* isa_name(Isa isa) {
 const std::vector<Isa>& available_isas() {
   static const std::vector<Isa> isas = detect();
   return isas;
-}
-
-bool has_avx512_bf16() {
-#ifdef SPINLOCK_X86
-  static const bool found =
-      available_isas().back() == Isa::kAvx512 && __builtin_cpu_supports("avx512bf16");
-  return found;
-#else
-  return false;
-#endif
 }
 
 Isa resolve_isa(const std::string& name) {

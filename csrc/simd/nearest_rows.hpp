@@ -2,8 +2,12 @@
 
 #include <cstdint>
 
+#include "simd/few_rows.hpp"
 #include "simd/row_tile.hpp"
 #include "simd/truth.hpp"
+#ifdef SPINLOCK_BRIEF
+#include "simd/brief_rows.hpp"
+#endif
 
 // The certified lookup of one quantizer; docs/kernels.md proves that it returns the truth's codes.
 
@@ -29,70 +33,21 @@ struct Queue {
   }
 };
 
-SPINLOCK_INLINE void few_distances(const float* row, const float* const codes[4], std::int64_t dim,
-                                   float out[4]) {
-  Floats sums[4];
-  for (int i = 0; i < 4; ++i) sums[i] = V::all(0.0f);
-  std::int64_t d = 0;
-  for (; d + V::kLanes <= dim; d += V::kLanes) {
-    const Floats x = V::load_any(row + d);
-    for (int i = 0; i < 4; ++i) {
-      const Floats difference = V::subtract(x, V::load_any(codes[i] + d));
-      sums[i] = V::add_product(difference, difference, sums[i]);
-    }
-  }
-  if (d < dim) {
-    const auto rest = static_cast<int>(dim - d);
-    const Floats x = V::load_first(row + d, rest);
-    for (int i = 0; i < 4; ++i) {
-      const Floats difference = V::subtract(x, V::load_first(codes[i] + d, rest));
-      sums[i] = V::add_product(difference, difference, sums[i]);
-    }
-  }
-  for (int i = 0; i < 4; ++i) out[i] = V::sum(sums[i]);
-}
-
-void nearest_few(const CodebookPanels& panels, const Rows& rows, float* distances,
-                 std::int32_t* out) {
-  const std::int64_t num_codes = panels.num_codes, dim = panels.dim;
-  constexpr std::int64_t kMaxCertifiedDim = 8192;
-  const auto roundings = static_cast<float>(dim + 8);
-  const float relative = dim <= kMaxCertifiedDim ? 2.2f * 0x1p-24f * roundings : kInfinity;
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const float* const row = rows.data + r * rows.stride;
-    if (!row_is_finite(row, dim)) {
-      out[r] = kSkipped;
-      continue;
-    }
-    float best = kInfinity;
-    for (std::int64_t k = 0; k < num_codes; k += 4) {
-      const float* codes[4];
-      float four[4];
-      const std::int64_t count = num_codes - k < 4 ? num_codes - k : 4;
-      for (std::int64_t i = 0; i < 4; ++i) {
-        codes[i] = panels.codes + (k + (i < count ? i : 0)) * panels.stride;
-      }
-      few_distances(row, codes, dim, four);
-      for (std::int64_t i = 0; i < count; ++i) {
-        distances[k + i] = four[i];
-        best = four[i] < best ? four[i] : best;
-      }
-    }
-    const float within = best + (best * relative + 0x1p-140f * roundings);
-    TrueNearest nearest{.row = row, .dim = dim};
-    for (std::int64_t k = 0; k < num_codes; ++k) {
-      if (!(distances[k] > within)) nearest.offer(panels.codes + k * panels.stride, k);
-    }
-    nearest.decide();
-    out[r] = static_cast<std::int32_t>(nearest.chosen);
-  }
-}
-
 class NearestRows {
  public:
-  // `memory`: a tile, and as many elements again for rows that do not lie as a tile wants them.
+  // `memory`: lookup_floats: a tile, as much again for rows that do not lie as a tile wants them,
+  // and what the bfloat16 pass needs.
   NearestRows(const CodebookPanels& panels, LazyDirect& direct, float* memory)
-      : panels_(panels), direct_(direct), tile_(memory), copies_(memory + kRows * panels.dim) {}
+      : panels_(panels),
+        direct_(direct),
+        tile_(memory),
+        copies_(memory + kRows * panels.dim)
+#ifdef SPINLOCK_BRIEF
+        ,
+        brief_(panels, memory + 2 * kRows * panels.dim)
+#endif
+  {
+  }
 
   void run(const Rows& rows, std::int32_t* out) {
     int direct_tiles = 0;
@@ -100,6 +55,18 @@ class NearestRows {
       const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
       const Rows part{rows.data + first * rows.stride, rows.stride, count};
       prefetch(rows, first + kRows);
+#ifdef SPINLOCK_BRIEF
+      if (panels_.brief != nullptr && count == kRows && brief_rest_ == 0) {
+        if (brief_tile(part, out + first)) {
+          while (undecided_.count >= kRows) flush_undecided();
+          while (close_.count >= kRows) flush_close();
+          continue;
+        }
+        brief_rest_ = kDirectTiles;
+      } else if (brief_rest_ > 0) {
+        --brief_rest_;
+      }
+#endif
       if (direct_tiles > 0 || !expanded_tile(part, out + first)) {
         direct_tiles = direct_tiles > 0 ? direct_tiles - 1 : kDirectTiles;
         direct_tile(in_whole_vectors(part), [&](int i) { return part.data + i * part.stride; },
@@ -156,17 +123,20 @@ class NearestRows {
     }
   }
 
+  // What the expanded form may be off by, for the best code and for any other together.
+  Floats margin(Floats squares) const {
+    const Floats linear = V::add_product(V::all(panels_.bound_linear), V::square_root(squares),
+                                         V::all(panels_.bound_constant));
+    return V::add_product(V::all(panels_.bound_square), squares, linear);
+  }
+
   // Expanded form; false, with nothing kept, if too many rows are undecided.
   bool expanded_tile(const Rows& rows, std::int32_t* out) {
     alignas(64) float squares[kRows];
     const auto count = static_cast<int>(rows.count);
     load_tile<true>(in_whole_vectors(rows), panels_, tile_, squares);
-    const Floats constant = V::all(panels_.bound_constant), linear = V::all(panels_.bound_linear);
-    const Floats square = V::all(panels_.bound_square);
     for (int r = 0; r < count; r += V::kLanes) {
-      const Floats s = V::load(squares + r);
-      V::store(ranking_.margin + r,
-               V::add_product(square, s, V::add_product(linear, V::square_root(s), constant)));
+      V::store(ranking_.margin + r, margin(V::load(squares + r)));
     }
     rank<false>(count);
     std::uint64_t undecided = 0;
@@ -189,6 +159,39 @@ class NearestRows {
     }
     return true;
   }
+
+#ifdef SPINLOCK_BRIEF
+  // A whole tile by the bfloat16 pass; false, with nothing kept, if that left too many groups.
+  bool brief_tile(const Rows& rows, std::int32_t* out) {
+    alignas(64) float squares[kRows];
+    load_tile<true>(rows, panels_, tile_, squares);
+    brief_.pack(tile_);
+    const Floats radius = V::all(panels_.brief_radius), lost = V::all(panels_.brief_residual);
+    for (int r = 0; r < kRows; r += V::kLanes) {
+      const Floats s = V::load(squares + r), rest = V::load(brief_.residual + r);
+      const Floats reach = V::add(V::square_root(s), rest);
+      const Floats rounded = V::add_product(rest, radius, V::multiply(reach, lost));
+      V::store(ranking_.margin + r, V::add(margin(s), rounded));
+    }
+    const std::int64_t groups = brief_.scan(ranking_.margin);
+    // Rows without a finite bound go elsewhere at once.
+    for (int i = 0; i < kRows; ++i) {
+      if (!(ranking_.margin[i] < kInfinity)) brief_.limit[i] = -kInfinity;
+    }
+    if (!brief_.list(groups)) return false;
+    for (int i = 0; i < kRows; ++i) {
+      const float* const row = rows.data + i * rows.stride;
+      if (brief_.count[i] > 0 && brief_.count[i] <= kMaxGroups) {
+        out[i] = brief_.choose(i, row);
+      } else if (row_is_finite(row, panels_.dim)) {
+        undecided_.push(row, out + i, 0.0f);
+      } else {
+        out[i] = kSkipped;
+      }
+    }
+    return true;
+  }
+#endif
 
   // Direct form; rows that it cannot decide are queued, from where row(i) says that they lie, with
   // the limit of their candidates.
@@ -289,6 +292,10 @@ class NearestRows {
   Candidates candidates_;
   Queue undecided_;
   Queue close_;
+#ifdef SPINLOCK_BRIEF
+  BriefRows brief_;
+  int brief_rest_ = 0;
+#endif
 };
 
 void find_skipped(std::int64_t dim, const Rows& rows, std::int32_t* out) {
