@@ -16,7 +16,7 @@ from spinlock.modules.outputs import UsageSummary, summarise_usage
 from spinlock.modules.revival import revive_codes
 from spinlock.modules.sampling import sample_rows
 from spinlock.ops import accumulate_codes, gather_codes, nearest_codes
-from spinlock.ops._backend import resolve_backend
+from spinlock.ops._backend import check_backend
 from spinlock.ops._validate import check_latents
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
@@ -74,7 +74,7 @@ class CodebookBank(nn.Module):
         check_decay(decay)
         check_positive("epsilon", epsilon, usual=1e-5)
         check_choice("init", init, CodebookInit)
-        resolve_backend(backend, torch.device("cpu"))
+        check_backend(backend)
         self.layout = layout
         self.use_ema, self.decay, self.epsilon = use_ema, decay, epsilon
         self.init, self.backend, self.seed = init, backend, seed

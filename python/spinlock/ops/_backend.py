@@ -1,11 +1,15 @@
 """Which implementation runs.
 
-| device of the latents | ``backend=None`` | may be asked for |
+| latents | ``backend=None`` | may be asked for |
 |---|---|---|
-| any device with float64 | ``"torch"`` | ``"reference"``, ``"torch"`` |
+| on the CPU, float32, float16 or bfloat16 (the weight too) | ``"cpp"`` | any |
+| on the CPU, with float64 latents or weight | ``"torch"`` | ``"reference"``, ``"torch"`` |
+| on any other device | ``"torch"`` | ``"reference"``, ``"torch"`` |
+| while ``torch.compile`` or ``torch.export`` traces | ``"torch"`` | ``"reference"``, ``"torch"`` |
 
-``"reference"`` is the plain truth, ``"torch"`` the batched form of it; both return the same
-indices on every input.  A name that is not known is an error; nothing falls back silently.
+``"reference"`` is the plain truth, ``"torch"`` the batched form of it, ``"cpp"`` the C++ core; all
+return the same indices on every input.  A name that is not known, or that cannot run on what was
+given, is an error; nothing falls back silently.
 """
 
 from typing import Protocol, cast
@@ -15,9 +19,9 @@ from torch import Tensor
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.ops import _reference, _torch
+from spinlock.ops import _cpp, _reference, _torch
 
-__all__ = ["BACKENDS", "Backend", "resolve_backend"]
+__all__ = ["BACKENDS", "Backend", "check_backend", "finds_unusable", "resolve_backend"]
 
 
 class Backend(Protocol):
@@ -37,26 +41,58 @@ class Backend(Protocol):
 BACKENDS: dict[str, Backend] = {
     "reference": cast(Backend, _reference),
     "torch": cast(Backend, _torch),
+    "cpp": cast(Backend, _cpp),
 }
 
 
-def resolve_backend(name: str | None, device: torch.device) -> Backend:
-    """The backend of that name, or the table's choice for the device.
+def check_backend(name: str | None) -> None:
+    """Nothing, for a known name or None.
 
     Raises:
-        InputError: a name that is not known.
+        InputError: any other name.
 
-    >>> resolve_backend("abacus", torch.device("cpu"))
+    >>> check_backend("abacus")
     Traceback (most recent call last):
-    spinlock.errors.InputError: backend: expected one of 'reference', 'torch' ... got 'abacus'; ...
+    spinlock.errors.InputError: backend: expected one of 'reference', 'torch', 'cpp' or None ...
     """
-    del device  # every device takes the same row of the table
-    if name is None:
-        return BACKENDS["torch"]
-    if name not in BACKENDS:
+    if name is not None and name not in BACKENDS:
         known = ", ".join(repr(known) for known in BACKENDS)
         raise InputError(
             f"backend: expected one of {known} or None (chosen by device), got {name!r}; "
             "correct the name or leave it out"
         )
+
+
+def resolve_backend(name: str | None, latents: Tensor, weight: Tensor | None = None) -> Backend:
+    """The backend of that name, or the table's choice for these tensors.
+
+    Raises:
+        InputError: a name that is not known, or a backend that cannot run on these tensors.
+
+    >>> resolve_backend("cpp", torch.zeros(2, 3, dtype=torch.float64))
+    Traceback (most recent call last):
+    spinlock.errors.InputError: backend 'cpp': expected float32, ... got torch.float64 on cpu; ...
+    """
+    check_backend(name)
+    tensors = (latents,) if weight is None else (latents, weight)
+    traced = torch.compiler.is_compiling()
+    if name is None:
+        return BACKENDS["torch" if traced or not _cpp.supports(*tensors) else "cpp"]
+    if name == "cpp":
+        for tensor in tensors:
+            if not _cpp.supports(tensor):
+                raise InputError(
+                    "backend 'cpp': expected float32, float16 or bfloat16 on the CPU, got "
+                    f"{tensor.dtype} on {tensor.device}; convert it, or leave the backend out"
+                )
+        if traced:
+            raise InputError(
+                "backend 'cpp': expected a plain call, got one that torch.compile or torch.export "
+                "traces; leave the backend out"
+            )
     return BACKENDS[name]
+
+
+def finds_unusable(backend: Backend) -> bool:
+    """Whether the backend finds rows that are not finite itself, in the pass that reads them."""
+    return backend is BACKENDS["cpp"]

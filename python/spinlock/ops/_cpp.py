@@ -64,13 +64,15 @@ def nearest_codes(
     latents: Tensor,
     weight: Tensor,
     layout: CodebookLayout,
+    usable: Tensor | None = None,
     *,
     threads: int | None = None,
     isa: str = "",
 ) -> Tensor:
-    """int64 [B, Q], the nearest codes."""
+    """int64 [B, Q], the nearest codes; ``usable`` is not read, see the module's text."""
+    del usable
     rows, codes = _rows(latents), _flat("weight", weight)
-    indices = torch.empty(len(rows), layout.num_quantizers, dtype=torch.int64)
+    indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64)
     _C.quantize_rows(
         layout.plan,
         _matrix(rows),
@@ -86,19 +88,23 @@ def accumulate_codes(
     latents: Tensor,
     indices: Tensor,
     layout: CodebookLayout,
+    usable: Tensor | None = None,
     *,
     threads: int | None = None,
     isa: str = "",
 ) -> tuple[Tensor, Tensor]:
     """(counts float32 [total_codes], sums float32 [weight_size]) of the usable rows of each code.
 
+    ``usable`` is not read, see the module's text.
+
     Raises:
         LayoutError: an index outside its codebook.
     """
+    del usable
     rows = _rows(latents)
     chosen = indices.to(torch.int64).contiguous()
-    counts = torch.empty(layout.total_codes)
-    sums = torch.empty(layout.weight_size)
+    counts = _empty(layout.total_codes)
+    sums = _empty(layout.weight_size)
     _C.quantize_rows(
         layout.plan,
         _matrix(rows),
@@ -209,10 +215,10 @@ def _step(
 ) -> Step:
     rows = _rows(latents)
     count, num_rows = layout.num_quantizers, len(rows)
-    quantized = torch.empty(num_rows, layout.input_width)
-    indices = torch.empty(num_rows, count, dtype=torch.int64)
-    losses = torch.empty(count)
-    counts = torch.empty(layout.total_codes)
+    quantized = _empty(num_rows, layout.input_width)
+    indices = _empty(num_rows, count, dtype=torch.int64)
+    losses = _empty(count)
+    counts = _empty(layout.total_codes)
     _C.quantize_rows(
         layout.plan,
         _matrix(rows),
@@ -226,6 +232,11 @@ def _step(
         isa=isa,
     )
     return Step(quantized, indices, losses, counts)
+
+
+def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Said in full: the default type and device may be others."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def _rows(latents: Tensor) -> Tensor:

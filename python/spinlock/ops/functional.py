@@ -7,7 +7,7 @@ from torch import Tensor
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _torch
 from spinlock.ops._autograd import quantization_losses, straight_through
-from spinlock.ops._backend import resolve_backend
+from spinlock.ops._backend import finds_unusable, resolve_backend
 from spinlock.ops._validate import (
     check_indices,
     check_latents,
@@ -52,13 +52,13 @@ def nearest_codes(
             ``layout.input_offsets[q]``.
         weight: flat [weight_size], any floating dtype.
         layout: where codebooks and columns lie.
-        backend: ``"reference"``, ``"torch"``, or None for the choice by device.
+        backend: ``"reference"``, ``"torch"``, ``"cpp"``, or None for the choice by device and type.
 
     Returns:
         int64 [B, Q].
 
     Raises:
-        InputError: a tensor that does not fit the layout, or an unknown backend.
+        InputError: a tensor that does not fit the layout, or a backend that cannot run.
 
     >>> import torch
     >>> layout = CodebookLayout(codebook_sizes=(3, 2), dims=(1, 2))
@@ -68,8 +68,8 @@ def nearest_codes(
             [0, 0]])
     """
     _check_latents_and_weight(latents, weight, layout)
-    chosen = resolve_backend(backend, latents.device)
-    usable = usable_rows(latents, layout)
+    chosen = resolve_backend(backend, latents, weight)
+    usable = None if finds_unusable(chosen) else usable_rows(latents, layout)
     return chosen.nearest_codes(latents.detach(), weight.detach(), layout, usable)
 
 
@@ -110,12 +110,12 @@ def accumulate_codes(
         out.  Sums differ between backends by float32 rounding only.
 
     Raises:
-        InputError: a tensor that does not fit the layout, or an unknown backend.
+        InputError: a tensor that does not fit the layout, or a backend that cannot run.
     """
     check_latents(latents, layout)
     _check_chosen(latents, indices, layout)
-    chosen = resolve_backend(backend, latents.device)
-    usable = usable_rows(latents, layout)
+    chosen = resolve_backend(backend, latents)
+    usable = None if finds_unusable(chosen) else usable_rows(latents, layout)
     return chosen.accumulate_codes(latents.detach(), indices, layout, usable)
 
 
@@ -141,10 +141,10 @@ def quantize(
         gradient, and is in no mean; a quantizer with no usable row has losses of 0.
 
     Raises:
-        InputError: a tensor that does not fit the layout, or an unknown backend.
+        InputError: a tensor that does not fit the layout, or a backend that cannot run.
     """
     _check_latents_and_weight(latents, weight, layout)
-    chosen = resolve_backend(backend, latents.device)
+    chosen = resolve_backend(backend, latents, weight)
     usable = usable_rows(latents, layout)
     if indices is None:
         indices = chosen.nearest_codes(latents.detach(), weight.detach(), layout, usable)
