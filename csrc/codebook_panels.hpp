@@ -13,7 +13,7 @@ inline constexpr std::int64_t kTileRows = 64;
 
 // One codebook as the lookup reads it. A panel is [D][n] for n consecutive kept codes, n = 6 except
 // in the last one; the panel of kept code k (a multiple of 6) begins at element k * D. Codes that
-// can never be chosen, non-finite ones and later copies of a code, are not kept. docs/kernels.md
+// can never be chosen, non-finite ones and later copies of a code, are not kept. docs/kernels-cpu.md
 // derives the bounds.
 struct CodebookPanels {
   const float* codes = nullptr;  // [num_codes, stride], as the caller holds them

@@ -9,7 +9,7 @@
 #include "simd/brief_rows.hpp"
 #endif
 
-// The certified lookup of one quantizer; docs/kernels.md proves that it returns the truth's codes.
+// The certified lookup of one quantizer; docs/kernels-cpu.md proves that it returns the truth's codes.
 
 namespace spinlock {
 namespace {

@@ -21,7 +21,6 @@ template <int kWhole, bool kGather, bool kSum, bool kError>
 SPINLOCK_INLINE void settle_row(const float* x, const float* code, std::int64_t whole, int rest,
                                 float* quantized, float* sums, Floats (&errors)[kErrors]) {
   const std::int64_t vectors = kWhole < 0 ? whole : kWhole;
-  SPINLOCK_UNROLL
   for (std::int64_t v = 0; v < vectors; ++v) {
     const std::int64_t d = v * V::kLanes;
     const Floats value = V::load_any(x + d);
