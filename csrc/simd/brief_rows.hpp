@@ -114,14 +114,14 @@ struct BriefRows {
     return panel / group + 1;
   }
 
-  // Lists the groups within each row's limit; false if the tile has too many.
+  // Lists the groups within each row's limit, none if that is NaN; false if the tile has too many.
   bool list(std::int64_t num_groups) {
     int total = 0;
     for (int& c : count) c = 0;
     for (std::int64_t g = 0; g < num_groups; ++g) {
       for (int r = 0; r < kRows; r += 16) {
-        std::uint32_t bits = V::bits(
-            V::not_above(V::load(least + g * kRows + r), V::load(limit + r)));
+        std::uint32_t bits = _mm512_cmp_ps_mask(V::load(least + g * kRows + r),
+                                                V::load(limit + r), _CMP_LE_OQ);
         total += __builtin_popcount(bits);
         for (; bits != 0; bits &= bits - 1) {
           const int i = r + __builtin_ctz(bits);

@@ -176,7 +176,7 @@ class NearestRows {
     const std::int64_t groups = brief_.scan(ranking_.margin);
     // Rows without a finite bound go elsewhere at once.
     for (int i = 0; i < kRows; ++i) {
-      if (!(ranking_.margin[i] < kInfinity)) brief_.limit[i] = -kInfinity;
+      if (!(ranking_.margin[i] < kInfinity)) brief_.limit[i] = __builtin_nanf("");
     }
     if (!brief_.list(groups)) return false;
     for (int i = 0; i < kRows; ++i) {
