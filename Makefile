@@ -8,7 +8,7 @@ NATIVE := $(wildcard csrc/* csrc/*/*)
 # Torch may come from a folder of wheels on an offline machine: PIP_FIND_LINKS does that.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train test lint types clean
+.PHONY: setup train test lint types bench clean
 setup: $(STAMP)
 
 $(BIN)/python:
@@ -25,6 +25,9 @@ train: $(STAMP)
 
 test: lint types
 	$(BIN)/python -m pytest --numprocesses auto
+
+bench: $(STAMP)
+	$(BIN)/python -m bench --quick
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

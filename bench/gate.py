@@ -3,8 +3,9 @@
 The truth is float64, on the device of the data: ``spinlock.ops._reference`` for nearest codes, and
 plain formulas, given the contender's own indices, for everything that follows from them.  Nearest
 codes are checked on all rows where that is cheap and otherwise on rows drawn with a seed, the first
-and the last ones always among them; everything else is checked on all rows.  A train step is
-checked twice in a row, so that statistics which the first step left wrong are seen.
+and the last ones always among them; everything else is checked on all rows.  Two calls in a row are
+checked, on two batches, so that statistics which the first step left wrong are seen; one where that
+would take seconds.
 """
 
 from __future__ import annotations
@@ -21,21 +22,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.peers.contender import EMA, Call, Contender, Contract, Outcome, backward_seed
-from bench.problems import Problem, make_problem
+from bench.peers.contender import Call, Contender, Contract, Outcome, backward_seed
+from bench.problems import KINDS, Problem, make_problem
+from bench.truth import LEAST_ROWS, Averages, compared, nearest, sampled_rows
 from bench.workloads import Workload
-from spinlock.layout import CodebookLayout
-from spinlock.ops import _reference
 
 __all__ = ["Verdict", "check", "wrong_rates"]
 
-# Distances times dimensions that the truth of one batch may cost: under a second.
-_ELEMENTS = {"cpu": 1 << 27}
-_GPU_ELEMENTS = 1 << 33
-_LEAST_ROWS = 64
-_EDGE_ROWS = 16
 # A call of plain loops takes minutes on a large shape; their rates are found on fewer rows.
 _SLOW_ELEMENTS = 1 << 26
+# Rows times columns up to which a train step is checked twice.
+_TWO_STEPS_VALUES = {"cpu": 1 << 22}
+_TWO_GPU_STEPS_VALUES = 1 << 26
 _FLOAT32_ULPS = 2.0**-22
 
 
@@ -69,10 +67,9 @@ def check(contender: Contender, verb: str, problem: Problem, call: Call) -> Verd
         The first thing that is wrong, or a verdict that has passed.
     """
     books = [codes.double() for codes in problem.codebooks]
-    state = _Averages(books, contender.ema)
-    batches = 1 if contender.slow else 2
+    state = Averages(books, contender.ema)
     wrong, checked = 0.0, 0
-    for i in range(batches):
+    for i in range(_calls(contender, verb, problem)):
         outcome = call.run(i)
         found = call.outcome(outcome)
         del outcome
@@ -95,6 +92,12 @@ def check(contender: Contender, verb: str, problem: Problem, call: Call) -> Verd
     return Verdict(True, "", wrong, checked)
 
 
+def _calls(contender: Contender, verb: str, problem: Problem) -> int:
+    limit = _TWO_STEPS_VALUES.get(problem.device.type, _TWO_GPU_STEPS_VALUES)
+    values = problem.workload.num_rows * problem.workload.input_width
+    return 1 if contender.slow or (verb != "lookup" and values > limit) else 2
+
+
 def wrong_rates(
     contender: Contender, workload: Workload, kinds: Sequence[str], device: str
 ) -> dict[str, float]:
@@ -107,40 +110,46 @@ def wrong_rates(
         Unavailable: the contender has no lookup here.
     """
     if contender.slow:
-        few = max(_LEAST_ROWS, _SLOW_ELEMENTS // workload.code_elements)
+        few = max(LEAST_ROWS, _SLOW_ELEMENTS // workload.code_elements)
         workload = replace(workload, num_rows=min(workload.num_rows, few))
     rates = {}
     for kind in kinds:
-        problem = make_problem(workload, device, kind=kind)
+        problem = _problem_of_kind(workload, kind, device)
         call = contender.lookup(problem)
         found = call.outcome(call.run(0))
-        sample, truth = _truth_of_kind(workload, kind, device)
-        if problem.device.type != "cpu":
-            sample, truth = sample.to(problem.device), truth.to(problem.device)
+        sample, truth = _known_truth(problem, 0)
         books = [codes.double() for codes in problem.codebooks]
         rows = problem.batches[0].index_select(0, sample)
         chosen = _on(found.indices, rows).index_select(0, sample)
-        wrong, _ = _compared(contender.contract, rows, books, chosen, truth)
+        wrong, _ = compared(contender.contract, rows, books, chosen, truth)
         rates[kind] = wrong
     return rates
 
 
-@lru_cache(maxsize=64)
-def _truth_of_kind(workload: Workload, kind: str, device: str) -> tuple[Tensor, Tensor]:
-    problem = make_problem(workload, device, kind=kind)
-    sample = _sample(problem)
-    truth = _nearest(problem.batches[0].index_select(0, sample), problem.codebooks)
-    return sample.cpu(), truth.cpu()
+# Contenders come one after the other with the same kinds.
+@lru_cache(maxsize=len(KINDS))
+def _problem_of_kind(workload: Workload, kind: str, device: str) -> Problem:
+    return make_problem(workload, device, kind=kind)
 
 
 # The truth of lookups is the same for all contenders of a case.
 _known: WeakKeyDictionary[Problem, dict[int, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
+def _known_truth(problem: Problem, i: int) -> tuple[Tensor, Tensor]:
+    """(rows to compare, their nearest codes) of batch i and the codebooks at the start."""
+    known = _known.setdefault(problem, {})
+    if i not in known:
+        sample = sampled_rows(problem)
+        rows = problem.batches[i].index_select(0, sample)
+        known[i] = sample, nearest(rows, problem.codebooks)
+    return known[i]
+
+
 def _judged_indices(
     contender: Contender,
     problem: Problem,
-    i: int,
+    call: int,
     books: list[Tensor],
     found: Outcome,
     verb: str,
@@ -153,21 +162,17 @@ def _judged_indices(
     outside = (found.indices < 0) | (found.indices >= np.array(workload.codebook_sizes))
     if outside.any():
         return f"{outside.mean():.2%} of the indices name no code", float(outside.mean()), shape[0]
-    i %= len(problem.batches)
+    i = call % len(problem.batches)
     batch = problem.batches[i]
-    if verb == "lookup" or all(map(torch.equal, books, _doubles(problem))):
-        known = _known.setdefault(problem, {})
-        if i not in known:
-            sample = _sample(problem)
-            known[i] = sample, _nearest(batch.index_select(0, sample), problem.codebooks)
-        sample, truth = known[i]
+    if verb == "lookup" or call == 0:
+        sample, truth = _known_truth(problem, i)
     else:
-        sample = _sample(problem)
-        truth = _nearest(batch.index_select(0, sample), books)
+        sample = sampled_rows(problem)
+        truth = nearest(batch.index_select(0, sample), books)
     rows = batch.index_select(0, sample)
     chosen = _on(found.indices, rows).index_select(0, sample)
     contract = contender.contract
-    share, excess = _compared(contract, rows, books, chosen, truth)
+    share, excess = compared(contract, rows, books, chosen, truth)
     of = f"of {truth.numel():,} checked indices"
     if contract.exact and share > 0:
         complaint = f"{share:.2%} {of} differ from the float64 truth, promised are none"
@@ -251,88 +256,6 @@ def _judged_codebooks(contract: Contract, wanted: list[Tensor], found: Outcome) 
         if not error <= contract.tolerance:
             return f"codebook {q}: updated codes are off by {error:.2g} of the largest one"
     return ""
-
-
-class _Averages:
-    """The EMA of van den Oord et al. 2017, appendix A.1, in float64; counts start at one."""
-
-    def __init__(self, codebooks: list[Tensor], ema: EMA) -> None:
-        self.ema = ema
-        self.codebooks = codebooks
-        self.counts = [codes.new_ones(len(codes)) for codes in codebooks]
-        self.sums = [codes.clone() for codes in codebooks]
-
-    def step(self, rows: Tensor, indices: Tensor) -> None:
-        """With rows [B, sum D_q] and the codes [B, Q] that they were given."""
-        decay, epsilon = self.ema.decay, self.ema.epsilon
-        widths = [codes.shape[1] for codes in self.codebooks]
-        codebooks = []
-        for q, part in enumerate(torch.split(rows, widths, dim=1)):
-            chosen = indices[:, q]
-            ones = self.counts[q].new_ones(len(chosen))
-            counts = torch.zeros_like(self.counts[q]).index_add_(0, chosen, ones)
-            sums = torch.zeros_like(self.sums[q]).index_add_(0, chosen, part.double())
-            self.counts[q] = decay * self.counts[q] + (1.0 - decay) * counts
-            self.sums[q] = decay * self.sums[q] + (1.0 - decay) * sums
-            total = self.counts[q].sum()
-            smoothed = (self.counts[q] + epsilon) / (total + len(counts) * epsilon) * total
-            codebooks.append(self.sums[q] / smoothed[:, None])
-        self.codebooks = codebooks
-
-
-def _compared(
-    contract: Contract, rows: Tensor, books: list[Tensor], chosen: Tensor, truth: Tensor
-) -> tuple[float, float]:
-    """(share of wrong indices, largest excess of a squared distance over |x|^2 + |c|^2)."""
-    wrong, most = 0, 0.0
-    widths = [codes.shape[1] for codes in books]
-    for q, part in enumerate(torch.split(rows.double(), widths, dim=1)):
-        differ = (chosen[:, q] != truth[:, q]).nonzero().flatten()
-        if not len(differ):
-            continue
-        x = part.index_select(0, differ)
-        theirs = books[q].index_select(0, chosen[:, q].index_select(0, differ))
-        best = books[q].index_select(0, truth[:, q].index_select(0, differ))
-        excess = _squared(x - theirs) - _squared(x - best)
-        wrong += len(differ) if contract.exact else int((~(excess <= 0)).sum())
-        scale = _squared(x) + _squared(theirs)
-        most = max(most, float((excess / scale).max()))
-    return wrong / truth.numel(), most
-
-
-def _squared(difference: Tensor) -> Tensor:
-    """[n] of [n, D]: added up over d, ascending, as the truth does."""
-    sums = difference.new_zeros(len(difference))
-    for column in difference.unbind(dim=1):
-        sums += column * column
-    return sums
-
-
-def _nearest(rows: Tensor, codebooks: Sequence[Tensor]) -> Tensor:
-    """The truth, int64 [n, Q]."""
-    columns = []
-    widths = [codes.shape[1] for codes in codebooks]
-    for codes, part in zip(codebooks, torch.split(rows, widths, dim=1), strict=True):
-        layout = CodebookLayout((len(codes),), (codes.shape[1],), 1)
-        columns.append(_reference.nearest_codes(part, codes.reshape(-1), layout, None))
-    return torch.cat(columns, dim=1)
-
-
-def _sample(problem: Problem) -> Tensor:
-    """Rows to compare, ascending: all, or as many as are cheap, with the first and last ones."""
-    rows, device = problem.workload.num_rows, problem.device
-    elements = _ELEMENTS.get(device.type, _GPU_ELEMENTS)
-    wanted = max(_LEAST_ROWS, elements // problem.workload.code_elements)
-    if wanted >= rows:
-        return torch.arange(rows, device=device)
-    drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(rows))
-    edge = torch.arange(_EDGE_ROWS)
-    chosen = torch.cat([edge, rows - 1 - edge, drawn[: wanted - 2 * _EDGE_ROWS]])
-    return chosen.unique().to(device)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _doubles(problem: Problem) -> list[Tensor]:
-    return [codes.double() for codes in problem.codebooks]
 
 
 def _parts(problem: Problem, *packed: Tensor) -> list[tuple[Tensor, ...]]:

@@ -130,7 +130,7 @@ def measured(what: str, arguments: Sequence[str], folder: Path) -> dict[str, Any
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"spinlock {' '.join(arguments)} ended with {process.returncode}")
-    step = {
+    step: dict[str, Any] = {
         "command": what,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,

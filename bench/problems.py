@@ -13,7 +13,7 @@ Kinds of data, all float32, rows and codes alike:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,7 +54,9 @@ class Problem:
     def parts(self) -> list[list[Tensor]]:
         """Per batch, contiguous [B, D_q] per quantizer: what a loop over codebooks likes best."""
         widths = list(self.workload.dims)
-        return [[p.contiguous() for p in batch.split(widths, dim=1)] for batch in self.batches]
+        return [
+            [p.contiguous() for p in torch.split(batch, widths, dim=1)] for batch in self.batches
+        ]
 
 
 def make_problem(
@@ -115,13 +117,24 @@ def _points(kind: str, count: int, dim: int, generator: torch.Generator) -> Tens
 
 @contextmanager
 def thread_count(threads: int) -> Iterator[None]:
-    """Lets torch and every OpenMP or BLAS library in the process use this many threads."""
-    from threadpoolctl import threadpool_limits
+    """Lets torch and every OpenMP or BLAS library in the process use this many threads.
 
+    Without threadpoolctl torch alone; it comes with scikit-learn, and other libraries that compute
+    on a CPU are hardly met without it.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with threadpool_limits(threads):
+        with _other_libraries(threads):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def _other_libraries(threads: int) -> AbstractContextManager[object]:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(threads)
+    return limits

@@ -173,7 +173,7 @@ def curve_table(record: dict[str, Any]) -> str:
 def retention(row: dict[str, Any], view: str = "decoded") -> float:
     """The best classifier's score on ``view`` over the best one's on raw features."""
     best = [max(scores[v] for scores in row["accuracy"].values()) for v in (view, "raw")]
-    return best[0] / best[1]
+    return float(best[0] / best[1])
 
 
 def retention_table(found: list[dict[str, Any]]) -> str:

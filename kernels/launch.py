@@ -33,6 +33,9 @@ INTERPRETED = not isinstance(quantize_small, triton.runtime.JITFunction)
 # Row x code x dim products up to which comparing everything in float64 beats a first pass.
 SMALL_WORK = 1 << 26
 SMALL_CODES = 64
+SMALL_ROWS = 32
+SMALL_DIMS = 16
+SMALL_WARPS = 4
 # (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages.
 TILES = {
     (16, False): (64, 64, 4, 3),
@@ -53,7 +56,7 @@ GROUPED = {(16, True), (32, True), (64, True)}
 GROUP = 4
 _GROUP_ROWS = 32
 _ROWS = 64
-_LEAST_LISTED = 1 << 14
+LEAST_LISTED = 1 << 14
 _DIMS = 32
 _CODES = 16
 _NO_FUSION = {"enable_fp_fusion": False}
@@ -129,7 +132,7 @@ def quantize(rows: Tensor, weight: Tensor, bank: Bank, averages: Averages | None
         averages: moved by this batch, in place, and with them the weight.
     """
     step = Step(
-        rows.new_empty(len(rows), bank.input_width),
+        torch.empty(len(rows), bank.input_width, dtype=rows.dtype, device=rows.device),
         torch.empty(len(rows), bank.num_quantizers, dtype=torch.int64, device=rows.device),
         torch.empty(bank.num_quantizers, dtype=torch.float32, device=rows.device),
         torch.empty(bank.total_codes, dtype=torch.float32, device=rows.device),
@@ -181,7 +184,7 @@ def backward(
         grad_losses: float32 [Q].
         bank: where columns lie.
     """
-    grad = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    grad = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
     if not len(rows):
         return grad
     grad_quantized = _unit_stride(grad_quantized)
@@ -224,7 +227,7 @@ def _scan(
 ) -> None:
     """Float64 comparisons of every code of some quantizers."""
     none = indices  # a pointer that is never followed
-    block_rows = _small_rows(len(rows))
+    block_rows = SMALL_ROWS
     tiles = bank.row_tiles(quantizers, len(rows), block_rows)
     block_codes = min(SMALL_CODES, _power_of_two(max(bank.sizes[q] for q in quantizers)))
     quantize_small[(len(tiles),)](
@@ -247,10 +250,11 @@ def _scan(
         bank.weight_size,
         BLOCK_ROWS=block_rows,
         BLOCK_CODES=block_codes,
-        BLOCK_DIM=16,
+        BLOCK_DIM=SMALL_DIMS,
         QUANTIZE=False,
         STATISTICS=False,
         KEEP_COUNTS=False,
+        num_warps=SMALL_WARPS,
         **_NO_FUSION,
     )
 
@@ -274,7 +278,7 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
     packing = bank.code_tiles()
     members = sum(len(quantizers) for quantizers in bank.buckets.values())
     # Room for one row in eight; more are settled without it, slowly.
-    capacity = max(_LEAST_LISTED, num_rows * members // 8)
+    capacity = max(LEAST_LISTED, num_rows * members // 8)
     listed = torch.empty(2 * capacity * LISTED.value, dtype=torch.int32, device=device)
     counters = torch.empty(2, dtype=torch.int32, device=device)
     pack_codes[(len(packing),)](
@@ -370,7 +374,7 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
 def _small_step(
     rows: Tensor, weight: Tensor, bank: Bank, step: Step, averages: Averages | None
 ) -> None:
-    block_rows = _small_rows(len(rows))
+    block_rows = SMALL_ROWS
     tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), block_rows)
     slabs = -(-len(rows) // block_rows)
     statistics = averages is not None and averages.sums is not None
@@ -399,10 +403,11 @@ def _small_step(
         bank.weight_size,
         BLOCK_ROWS=block_rows,
         BLOCK_CODES=_power_of_two(max(bank.sizes)),
-        BLOCK_DIM=16,
+        BLOCK_DIM=SMALL_DIMS,
         QUANTIZE=True,
         STATISTICS=statistics,
         KEEP_COUNTS=averages is not None,
+        num_warps=SMALL_WARPS,
         **_NO_FUSION,
     )
     scratch = _Scratch(counts, sums, old, errors=errors)
@@ -533,10 +538,6 @@ def _refresh(
         CODES=codes,
         EPOCH=averages is not None,
     )
-
-
-def _small_rows(num_rows: int) -> int:
-    return 32 if num_rows <= 2048 else 64
 
 
 def _multiprocessors(device: torch.device) -> int:

@@ -81,9 +81,6 @@ def quantize_small(
         BLOCK_CODES,
         BLOCK_DIM,
     )
-    tl.store(
-        indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
-    )
     slab = (row0 // BLOCK_ROWS).to(tl.int64)
     lane = tl.arange(0, BLOCK_CODES)
     # A row that is left out matches no code.
@@ -116,6 +113,9 @@ def quantize_small(
                 here = (lane < size)[:, None] & (d < stride)[None, :]
                 tl.store(sums_ptrs[:, None] + d[None, :], part, mask=here)
         tl.store(errors_ptr + slab * num_quantizers + q, tl.sum(error, axis=0))
+    tl.store(
+        indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
+    )
 
 
 @triton.jit

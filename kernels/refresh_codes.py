@@ -94,37 +94,23 @@ def refresh_codes(
     total = tl.sum(total, axis=0)
     k = first + tl.arange(0, BLOCK_CODES)
     exists = k < size
-    # Of the programs that share codes, one writes what is per code.
+    # Of the programs that share codes, one writes what is per code, and one what is per codebook.
     mine = exists & (k * 0 + tl.program_id(1) == 0)
+    first_of_all = (first == 0) & (tl.program_id(1) == 0)
     ids = code_offset + k
+    # All loads come before the first store, for none may pass one.
     count = _counts(counts_ptr + code_offset, k, exists, num_slabs, total_codes, SLABS)
-    tl.store(step_counts_ptr + ids, count, mask=mine)
-    if LOSSES:
-        if (first == 0) & (tl.program_id(1) == 0):
-            dim = tl.load(entry + DIM).to(tl.float32)
-            error = tl.zeros((_ERRORS,), tl.float64)
-            for slab in range(0, num_error_slabs, _ERRORS):
-                slabs = slab + tl.arange(0, _ERRORS)
-                slab_ptrs = errors_ptr + slabs.to(tl.int64) * num_quantizers + q
-                error += tl.load(slab_ptrs, mask=slabs < num_error_slabs, other=0.0).to(tl.float64)
-            values = tl.maximum(rows * dim, 1.0).to(tl.float64)
-            tl.store(losses_ptr + q, (tl.sum(error, axis=0) / values).to(tl.float32))
+    old = count
+    if EMA:
+        old = tl.load(old_counts_ptr + ids, mask=exists, other=0.0)
+    seen = tl.zeros((BLOCK_CODES,), tl.int64)
     if EPOCH:
         seen = tl.load(epoch_counts_ptr + ids, mask=mine, other=0)
-        tl.store(epoch_counts_ptr + ids, seen + count.to(tl.int64), mask=mine)
-        if (first == 0) & (tl.program_id(1) == 0):
-            skipped = tl.load(epoch_skipped_ptr + q)
-            tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows.to(tl.int64))
-    smoothed = count
-    if EMA:
-        if rows > 0:
-            old = tl.load(old_counts_ptr + ids, mask=exists, other=0.0)
-            moved = old + (1.0 - decay) * (count - old)
-            tl.store(ema_counts_ptr + ids, moved, mask=mine)
-            smoothed = (moved + epsilon) * (total / (total + size * epsilon))
+    mask = exists[:, None] & (d < stride)[None, :]
+    at = tl.load(entry + WEIGHT) + (k.to(tl.int64) * stride)[:, None] + d[None, :]
+    part = tl.zeros((BLOCK_CODES, BLOCK_DIM), tl.float32)
+    sums = part
     if SUMS or CODES:
-        mask = exists[:, None] & (d < stride)[None, :]
-        at = tl.load(entry + WEIGHT) + (k.to(tl.int64) * stride)[:, None] + d[None, :]
         if FIXED_POINT:
             peak = tl.load(peaks_ptr + ids, mask=exists, other=0)
             unit = power_of_two(-fixed_exponent(peak, LOG_ROWS))
@@ -138,13 +124,38 @@ def refresh_codes(
                 wanted = (slabs < num_slabs)[:, None, None] & mask[None]
                 parts += tl.load(slab_ptrs, mask=wanted, other=0.0)
             part = tl.sum(parts, axis=0)
-        if SUMS:
-            tl.store(step_sums_ptr + at, part, mask=mask)
-        if CODES:
-            if rows > 0:
-                sums = tl.load(ema_sums_ptr + at, mask=mask, other=0.0)
+    if CODES:
+        sums = tl.load(ema_sums_ptr + at, mask=mask, other=0.0)
+    mean = 0.0
+    if LOSSES:
+        if first_of_all:
+            error = tl.zeros((_ERRORS,), tl.float64)
+            for slab in range(0, num_error_slabs, _ERRORS):
+                slabs = slab + tl.arange(0, _ERRORS)
+                slab_ptrs = errors_ptr + slabs.to(tl.int64) * num_quantizers + q
+                error += tl.load(slab_ptrs, mask=slabs < num_error_slabs, other=0.0).to(tl.float64)
+            values = tl.maximum(rows * tl.load(entry + DIM).to(tl.float32), 1.0).to(tl.float64)
+            mean = (tl.sum(error, axis=0) / values).to(tl.float32)
+
+    tl.store(step_counts_ptr + ids, count, mask=mine)
+    if SUMS:
+        tl.store(step_sums_ptr + at, part, mask=mask)
+    if EPOCH:
+        tl.store(epoch_counts_ptr + ids, seen + count.to(tl.int64), mask=mine)
+    if first_of_all:
+        if LOSSES:
+            tl.store(losses_ptr + q, mean)
+        if EPOCH:
+            skipped = tl.load(epoch_skipped_ptr + q)
+            tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows.to(tl.int64))
+    if EMA:
+        if rows > 0:
+            moved = old + (1.0 - decay) * (count - old)
+            tl.store(ema_counts_ptr + ids, moved, mask=mine)
+            if CODES:
                 sums += (1.0 - decay) * (part - sums)
                 tl.store(ema_sums_ptr + at, sums, mask=mask)
+                smoothed = (moved + epsilon) * (total / (total + size * epsilon))
                 codes = sums / smoothed[:, None]
                 tl.store(weight_ptr + at, codes.to(weight_ptr.dtype.element_ty), mask=mask)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
@@ -136,9 +137,10 @@ class CompiledLoop(TorchLoop):
 
     def made(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiled for these shapes, for any number of threads."""
-        torch._dynamo.reset()
+        # A code object of its own: graphs are cached per code object, a few shapes at most.
+        own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
         compiled: Callable[..., Any] = torch.compile(
-            function, dynamic=False, fullgraph=True, options={"cpp.dynamic_threads": True}
+            own, dynamic=False, fullgraph=True, options={"cpp.dynamic_threads": True}
         )
         return compiled
 

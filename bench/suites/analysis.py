@@ -10,6 +10,7 @@ prints no speed, spinlock's or a peer's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from bench.suites.analysis_cases import Case, cases
 __all__ = ["measure", "run"]
 
 _OWN = "spinlock"
+_SAMPLE_SECONDS = 0.05
 
 
 class Options(Protocol):
@@ -103,6 +105,11 @@ def _without_speed(row: Row, status: Any, note: str) -> Row:
     return Row(row.suite, row.workload, row.contender, row.shape, status=status, note=note)
 
 
+def _calls(seconds: float) -> int:
+    """Calls in a sample: as many as take about 50 ms, at least one."""
+    return max(1, math.ceil(_SAMPLE_SECONDS / max(seconds, 1e-6)))
+
+
 def _on_any_batch(call: Callable[[], Any]) -> Callable[[int], object]:
     """What the clocks take: a call that is given the number of a batch."""
     return lambda _: call()
@@ -111,9 +118,14 @@ def _on_any_batch(call: Callable[[], Any]) -> Callable[[int], object]:
 def _timed(runs: dict[str, Callable[[], Any]], each: _Pass, rounds: int) -> dict[str, Timing]:
     samples: dict[str, dict[int, float]] = {name: {} for name in runs}
     with threadpool_limits(each.threads):
+        calls = {
+            name: _calls(each.clock.seconds(_on_any_batch(call), 0, 1))
+            for name, call in runs.items()
+        }
         for number in range(rounds):
             for name in list(runs) if number % 2 == 0 else list(runs)[::-1]:
-                samples[name][number] = each.clock.seconds(_on_any_batch(runs[name]), 0, 1)
+                spent = each.clock.seconds(_on_any_batch(runs[name]), 0, calls[name])
+                samples[name][number] = spent / calls[name]
     timings = {}
     for name, found in samples.items():
         low, middle, high = np.quantile(list(found.values()), [0.2, 0.5, 0.8]).tolist()

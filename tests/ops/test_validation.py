@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops import accumulate_codes, gather_codes, nearest_codes, quantize
-from spinlock.ops._backend import BACKENDS, resolve_backend
 
 LAYOUT = CodebookLayout((3, 2), (2, 3))
 LATENTS = torch.zeros(4, 5)
@@ -64,37 +62,5 @@ def test_rows_must_agree() -> None:
 
 
 def test_unknown_backend_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"'reference', 'torch', 'cpp' or None .* got 'abacus'"):
+    with pytest.raises(InputError, match=r"'reference', 'torch', 'triton' or None .* got 'abacus'"):
         nearest_codes(LATENTS, WEIGHT, LAYOUT, backend="abacus")
-
-
-@pytest.mark.parametrize(
-    ("latents", "weight", "got"),
-    [
-        (LATENTS.double(), WEIGHT, "torch.float64 on cpu"),
-        (LATENTS, WEIGHT.double(), "torch.float64 on cpu"),
-        (LATENTS.to("meta"), WEIGHT.to("meta"), "torch.float32 on meta"),
-    ],
-)
-def test_cpp_says_what_it_cannot_take(latents: Tensor, weight: Tensor, got: str) -> None:
-    expected = rf"backend 'cpp': expected float32, .* got {got}; convert it, or leave"
-    with pytest.raises(InputError, match=expected):
-        resolve_backend("cpp", latents, weight)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_table_of_backends(dtype: torch.dtype) -> None:
-    latents, weight = LATENTS.to(dtype), WEIGHT.to(dtype)
-    assert resolve_backend(None, latents, weight) is BACKENDS["cpp"]
-    assert resolve_backend("cpp", latents, weight) is BACKENDS["cpp"]
-    assert resolve_backend("torch", latents, weight) is BACKENDS["torch"]
-    assert resolve_backend(None, latents.double(), weight) is BACKENDS["torch"]
-    assert resolve_backend(None, latents, weight.double()) is BACKENDS["torch"]
-    assert resolve_backend(None, latents.to("meta"), weight.to("meta")) is BACKENDS["torch"]
-
-
-def test_traced_calls_run_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert resolve_backend(None, LATENTS, WEIGHT) is BACKENDS["torch"]
-    with pytest.raises(InputError, match="backend 'cpp': expected a plain call"):
-        resolve_backend("cpp", LATENTS, WEIGHT)

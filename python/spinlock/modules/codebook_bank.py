@@ -15,8 +15,14 @@ from spinlock.modules.initialisation import kmeans_codes, uniform_codes
 from spinlock.modules.outputs import UsageSummary, summarise_usage
 from spinlock.modules.revival import revive_codes
 from spinlock.modules.sampling import sample_rows
-from spinlock.ops import accumulate_codes, gather_codes, nearest_codes
-from spinlock.ops._backend import check_backend
+from spinlock.ops import (
+    Quantized,
+    accumulate_codes,
+    gather_codes,
+    nearest_codes,
+    quantize_and_update,
+)
+from spinlock.ops._backend import AverageState, check_backend
 from spinlock.ops._validate import check_latents
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
@@ -195,6 +201,29 @@ class CodebookBank(nn.Module):
         rows = counts.to(torch.int64)
         views.count_rows(rows, len(latents))
         return rows
+
+    def quantize_and_update(self, latents: Tensor) -> tuple[Quantized, Tensor] | None:
+        """The lookup and :meth:`update` of all quantizers in one call, where the backend has it.
+
+        Args:
+            latents: [B, input_width].
+
+        Returns:
+            what :func:`spinlock.ops.quantize` returns, with the codes before the update, and
+            int64 [total_codes], rows per code; None for learnable codes and other backends.
+        """
+        if self.ema_sums is None:
+            return None
+        state = AverageState(
+            self.ema_counts,
+            self.ema_sums,
+            self.epoch_counts,
+            self.epoch_skipped,
+            self.decay,
+            self.epsilon,
+        )
+        done = quantize_and_update(latents, self.weight, self.layout, state, backend=self.backend)
+        return None if done is None else (done[0], done[1].to(torch.int64))
 
     def count(self, latents: Tensor, indices: Tensor) -> Tensor:
         """int64 [total_codes]: rows of a batch per code, written nowhere."""

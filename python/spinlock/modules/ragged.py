@@ -9,7 +9,7 @@ from torch import Tensor
 from spinlock.layout import CodebookLayout
 from spinlock.modules._options import CodebookInit, Reduction
 from spinlock.modules._rows import index_rows, latent_rows
-from spinlock.modules.outputs import QuantizerOutput, UsageSummary
+from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
 from spinlock.ops import quantize
 
@@ -96,8 +96,12 @@ class RaggedVectorQuantizer(Quantizer):
         rows = latent_rows(latents, self.layout.dims)
         if self.training and not self.bank.initialized:
             self.bank.initialize_from(rows.detach(), only_missing=True)
-        result = quantize(rows, self.bank.weight, self.layout, backend=self.bank.backend)
-        usage = self._learn(rows.detach(), result.indices)
+        learned = self.bank.quantize_and_update(rows) if self.training else None
+        if learned is not None:
+            result, usage = learned[0], QuantizerUsage(learned[1])
+        else:
+            result = quantize(rows, self.bank.weight, self.layout, backend=self.bank.backend)
+            usage = self._learn(rows.detach(), result.indices)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         return QuantizerOutput(
             result.quantized.view(*lead, self.latent_width),

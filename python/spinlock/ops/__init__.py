@@ -6,6 +6,14 @@ from spinlock.ops.functional import (
     gather_codes,
     nearest_codes,
     quantize,
+    quantize_and_update,
 )
 
-__all__ = ["Quantized", "accumulate_codes", "gather_codes", "nearest_codes", "quantize"]
+__all__ = [
+    "Quantized",
+    "accumulate_codes",
+    "gather_codes",
+    "nearest_codes",
+    "quantize",
+    "quantize_and_update",
+]

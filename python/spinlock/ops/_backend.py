@@ -1,27 +1,37 @@
 """Which implementation runs.
 
-| latents | ``backend=None`` | may be asked for |
+| latents and weight | ``backend=None`` | may be asked for |
 |---|---|---|
-| on the CPU, float32, float16 or bfloat16 (the weight too) | ``"cpp"`` | any |
-| on the CPU, with float64 latents or weight | ``"torch"`` | ``"reference"``, ``"torch"`` |
-| on any other device | ``"torch"`` | ``"reference"``, ``"torch"`` |
-| while ``torch.compile`` or ``torch.export`` traces | ``"torch"`` | ``"reference"``, ``"torch"`` |
+| CUDA, float32 or halves, triton installed | ``"triton"`` | ``"reference"``, ``"torch"`` |
+| any other device or dtype with float64 | ``"torch"`` | ``"reference"`` |
 
-``"reference"`` is the plain truth, ``"torch"`` the batched form of it, ``"cpp"`` the C++ core; all
-return the same indices on every input.  A name that is not known, or that cannot run on what was
-given, is an error; nothing falls back silently.
+``"reference"`` is the plain truth, ``"torch"`` the batched form of it, ``"triton"`` kernels that do
+a whole step in a few launches; all return the same indices on every input.  A name that is not
+known, or that cannot run on the tensors given, is an error; nothing falls back silently.
 """
 
-from typing import Protocol, cast
+import importlib
+import importlib.util
+from functools import lru_cache
+from typing import NamedTuple, Protocol, cast
 
-import torch
 from torch import Tensor
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.ops import _cpp, _reference, _torch
+from spinlock.ops import _reference, _torch
 
-__all__ = ["BACKENDS", "Backend", "check_backend", "finds_unusable", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "AverageState",
+    "Backend",
+    "FusedBackend",
+    "Step",
+    "check_backend",
+    "resolve_backend",
+    "resolve_fused",
+    "runs_on",
+]
 
 
 class Backend(Protocol):
@@ -38,22 +48,84 @@ class Backend(Protocol):
         """(counts float32 [total_codes], sums float32 [weight_size])."""
 
 
-BACKENDS: dict[str, Backend] = {
-    "reference": cast(Backend, _reference),
-    "torch": cast(Backend, _torch),
-    "cpp": cast(Backend, _cpp),
+class Step(NamedTuple):
+    """What a fused step returns.
+
+    Attributes:
+        quantized: float32 [B, input_width], the chosen codes, before any update.
+        indices: int64 [B, Q].
+        losses: float32 [Q], mean over usable rows and D_q dims of (x - c)^2, 0 without such rows.
+        counts: float32 [total_codes], usable rows of this batch per code.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    losses: Tensor
+    counts: Tensor
+
+
+class AverageState(NamedTuple):
+    """What a fused train step moves in place; see ``spinlock.modules.ema.ema_step``.
+
+    Attributes:
+        ema_counts: float32 [total_codes].
+        ema_sums: float32 [weight_size].
+        epoch_counts: int64 [total_codes], grows by the batch's counts.
+        epoch_skipped: int64 [Q], grows by the rows that could not be used.
+        decay: 0 <= decay < 1.
+        epsilon: > 0, pseudo-rows per code.
+    """
+
+    ema_counts: Tensor
+    ema_sums: Tensor
+    epoch_counts: Tensor
+    epoch_skipped: Tensor
+    decay: float
+    epsilon: float
+
+
+class FusedBackend(Protocol):
+    """An implementation that finds non-finite rows itself and does whole steps."""
+
+    def supports(self, *tensors: Tensor) -> bool:
+        """Whether it takes latents and weights like these."""
+
+    def nearest_codes(self, latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Tensor:
+        """int64 [B, Q]."""
+
+    def accumulate_codes(
+        self, latents: Tensor, indices: Tensor, layout: CodebookLayout
+    ) -> tuple[Tensor, Tensor]:
+        """(counts float32 [total_codes], sums float32 [weight_size])."""
+
+    def quantize(self, latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Step:
+        """Lookup, gather, losses and counts."""
+
+    def train_step(
+        self, latents: Tensor, weight: Tensor, layout: CodebookLayout, *state: object
+    ) -> Step:
+        """The same, and then the update of the :class:`AverageState` and the weight, in place."""
+
+
+# Name -> module, and whether it is fused; a fused one is imported when it is first asked for.
+BACKENDS: dict[str, str] = {
+    "reference": "spinlock.ops._reference",
+    "torch": "spinlock.ops._torch",
+    "triton": "spinlock.ops._triton",
 }
+_FUSED_DEVICES = {"triton": "cuda"}
+_NEEDS = {"triton": "a CUDA device, float32, float16 or bfloat16, and the package triton"}
 
 
 def check_backend(name: str | None) -> None:
-    """Nothing, for a known name or None.
+    """A known name, or None.
 
     Raises:
-        InputError: any other name.
+        InputError: another name.
 
     >>> check_backend("abacus")
     Traceback (most recent call last):
-    spinlock.errors.InputError: backend: expected one of 'reference', 'torch', 'cpp' or None ...
+    spinlock.errors.InputError: backend: expected one of 'reference', 'torch', 'triton' or None ...
     """
     if name is not None and name not in BACKENDS:
         known = ", ".join(repr(known) for known in BACKENDS)
@@ -63,36 +135,54 @@ def check_backend(name: str | None) -> None:
         )
 
 
-def resolve_backend(name: str | None, latents: Tensor, weight: Tensor | None = None) -> Backend:
-    """The backend of that name, or the table's choice for these tensors.
+def runs_on(name: str, device: str) -> bool:
+    """Whether a backend has an implementation for a kind of device, as installed here."""
+    if name not in _FUSED_DEVICES:
+        return True
+    return _FUSED_DEVICES[name] == device and _fused(name) is not None
+
+
+def resolve_fused(name: str | None, *tensors: Tensor) -> FusedBackend | None:
+    """The fused backend of that name, or the table's choice; None where it is not a fused one.
 
     Raises:
-        InputError: a name that is not known, or a backend that cannot run on these tensors.
-
-    >>> resolve_backend("cpp", torch.zeros(2, 3, dtype=torch.float64))
-    Traceback (most recent call last):
-    spinlock.errors.InputError: backend 'cpp': expected float32, ... got torch.float64 on cpu; ...
+        InputError: a name that is not known, or a fused backend that cannot take the tensors.
     """
     check_backend(name)
-    tensors = (latents,) if weight is None else (latents, weight)
-    traced = torch.compiler.is_compiling()
+    if name is not None and name not in _FUSED_DEVICES:
+        return None
+    kind = tensors[0].device.type
+    for candidate, device in _FUSED_DEVICES.items():
+        if name not in (None, candidate) or kind != device:
+            continue
+        backend = _fused(candidate)
+        if backend is not None and backend.supports(*tensors):
+            return backend
     if name is None:
-        return BACKENDS["torch" if traced or not _cpp.supports(*tensors) else "cpp"]
-    if name == "cpp":
-        for tensor in tensors:
-            if not _cpp.supports(tensor):
-                raise InputError(
-                    "backend 'cpp': expected float32, float16 or bfloat16 on the CPU, got "
-                    f"{tensor.dtype} on {tensor.device}; convert it, or leave the backend out"
-                )
-        if traced:
-            raise InputError(
-                "backend 'cpp': expected a plain call, got one that torch.compile or torch.export "
-                "traces; leave the backend out"
-            )
-    return BACKENDS[name]
+        return None
+    got = ", ".join(f"{t.dtype} on {t.device}" for t in tensors)
+    raise InputError(
+        f"backend: {name!r} needs {_NEEDS[name]}, got {got}; move the tensors, or leave backend out"
+    )
 
 
-def finds_unusable(backend: Backend) -> bool:
-    """Whether the backend finds rows that are not finite itself, in the pass that reads them."""
-    return backend is BACKENDS["cpp"]
+def resolve_backend(name: str | None) -> Backend:
+    """The plain backend of that name; ``"torch"`` for None.
+
+    Raises:
+        InputError: a name that is not known.
+    """
+    check_backend(name)
+    plain: dict[str, Backend] = {
+        "reference": cast(Backend, _reference),
+        "torch": cast(Backend, _torch),
+    }
+    return plain[name or "torch"]
+
+
+@lru_cache
+def _fused(name: str) -> FusedBackend | None:
+    if name == "triton" and importlib.util.find_spec("triton") is None:
+        return None
+    module: object = importlib.import_module(BACKENDS[name])
+    return cast(FusedBackend, module)

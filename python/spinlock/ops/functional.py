@@ -7,7 +7,8 @@ from torch import Tensor
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _torch
 from spinlock.ops._autograd import quantization_losses, straight_through
-from spinlock.ops._backend import finds_unusable, resolve_backend
+from spinlock.ops._backend import AverageState, resolve_backend, resolve_fused
+from spinlock.ops._fused import fused_quantize
 from spinlock.ops._validate import (
     check_indices,
     check_latents,
@@ -18,7 +19,14 @@ from spinlock.ops._validate import (
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
-__all__ = ["Quantized", "accumulate_codes", "gather_codes", "nearest_codes", "quantize"]
+__all__ = [
+    "Quantized",
+    "accumulate_codes",
+    "gather_codes",
+    "nearest_codes",
+    "quantize",
+    "quantize_and_update",
+]
 
 
 class Quantized(NamedTuple):
@@ -52,13 +60,13 @@ def nearest_codes(
             ``layout.input_offsets[q]``.
         weight: flat [weight_size], any floating dtype.
         layout: where codebooks and columns lie.
-        backend: ``"reference"``, ``"torch"``, ``"cpp"``, or None for the choice by device and type.
+        backend: ``"reference"``, ``"torch"``, ``"triton"``, or None for the choice by device.
 
     Returns:
         int64 [B, Q].
 
     Raises:
-        InputError: a tensor that does not fit the layout, or a backend that cannot run.
+        InputError: a tensor that does not fit the layout, or an unknown backend.
 
     >>> import torch
     >>> layout = CodebookLayout(codebook_sizes=(3, 2), dims=(1, 2))
@@ -68,8 +76,11 @@ def nearest_codes(
             [0, 0]])
     """
     _check_latents_and_weight(latents, weight, layout)
-    chosen = resolve_backend(backend, latents, weight)
-    usable = None if finds_unusable(chosen) else usable_rows(latents, layout)
+    fused = resolve_fused(backend, latents, weight)
+    if fused is not None:
+        return fused.nearest_codes(latents.detach(), weight.detach(), layout)
+    usable = usable_rows(latents, layout)
+    chosen = resolve_backend(backend)
     return chosen.nearest_codes(latents.detach(), weight.detach(), layout, usable)
 
 
@@ -110,13 +121,15 @@ def accumulate_codes(
         out.  Sums differ between backends by float32 rounding only.
 
     Raises:
-        InputError: a tensor that does not fit the layout, or a backend that cannot run.
+        InputError: a tensor that does not fit the layout, or an unknown backend.
     """
     check_latents(latents, layout)
     _check_chosen(latents, indices, layout)
-    chosen = resolve_backend(backend, latents)
-    usable = None if finds_unusable(chosen) else usable_rows(latents, layout)
-    return chosen.accumulate_codes(latents.detach(), indices, layout, usable)
+    fused = resolve_fused(backend, latents)
+    if fused is not None:
+        return fused.accumulate_codes(latents.detach(), indices, layout)
+    usable = usable_rows(latents, layout)
+    return resolve_backend(backend).accumulate_codes(latents.detach(), indices, layout, usable)
 
 
 def quantize(
@@ -141,16 +154,20 @@ def quantize(
         gradient, and is in no mean; a quantizer with no usable row has losses of 0.
 
     Raises:
-        InputError: a tensor that does not fit the layout, or a backend that cannot run.
+        InputError: a tensor that does not fit the layout, or an unknown backend.
     """
     _check_latents_and_weight(latents, weight, layout)
-    chosen = resolve_backend(backend, latents, weight)
-    usable = usable_rows(latents, layout)
+    if indices is None and not weight.requires_grad:
+        fused = resolve_fused(backend, latents, weight)
+        if fused is not None:
+            quantized, found, losses, _ = fused_quantize(latents, weight, layout, fused)
+            return Quantized(quantized, found, losses, losses.detach())
     if indices is None:
-        indices = chosen.nearest_codes(latents.detach(), weight.detach(), layout, usable)
+        indices = nearest_codes(latents, weight, layout, backend=backend)
     else:
         _check_chosen(latents, indices, layout)
         indices = indices.long()
+    usable = usable_rows(latents, layout)
     codes = _torch.gather_codes(indices, weight.detach(), layout)
     keep = None
     if usable is not None:
@@ -158,6 +175,38 @@ def quantize(
     commitment, codebook_loss = quantization_losses(latents, weight, codes, indices, layout, usable)
     quantized = straight_through(latents, codes.to(latents.dtype), keep)
     return Quantized(quantized, indices, commitment, codebook_loss)
+
+
+def quantize_and_update(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    state: AverageState,
+    *,
+    backend: str | None = None,
+) -> tuple[Quantized, Tensor] | None:
+    """A whole train step in one call, where the backend has it; None where it has not.
+
+    Args:
+        latents: as in :func:`quantize`.
+        weight: float32 [weight_size], without gradient; changes in place.
+        layout: where codebooks and columns lie.
+        state: moving averages and counters, changed in place.
+        backend: as in :func:`nearest_codes`.
+
+    Returns:
+        :class:`Quantized`, with the codes before the update, and the batch's counts, float32
+        [total_codes].
+
+    Raises:
+        InputError: a tensor that does not fit the layout, or an unknown backend.
+    """
+    _check_latents_and_weight(latents, weight, layout)
+    fused = resolve_fused(backend, latents, weight)
+    if fused is None:
+        return None
+    quantized, indices, losses, counts = fused_quantize(latents, weight, layout, fused, state)
+    return Quantized(quantized, indices, losses, losses.detach()), counts
 
 
 def _check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> None:

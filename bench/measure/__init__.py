@@ -1,0 +1,1 @@
+"""Clocks and watches: interleaved timing, noise, peak memory."""

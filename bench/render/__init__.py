@@ -1,0 +1,1 @@
+"""What people read of a record: tables in a terminal, Markdown pages, pictures."""

@@ -1,0 +1,1 @@
+"""What is measured, one module per suite; each yields the rows that a record holds."""

@@ -1,0 +1,134 @@
+"""The Triton backend: ``spinlock.kernels`` on the tensors of a layout, on CUDA devices.
+
+Latents and weight are float32, float16 or bfloat16 on one CUDA device.  Indices equal those of
+``_reference``.  Rows that are not finite within a quantizer's columns are found inside the kernels:
+index 0, code 0, in no loss, count or sum.  No function waits for the device.
+"""
+
+from functools import lru_cache
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from spinlock.kernels import launch
+from spinlock.kernels.bank import Bank, make_bank
+from spinlock.layout import CodebookLayout
+from spinlock.ops._backend import Step
+
+__all__ = [
+    "accumulate_codes",
+    "backward",
+    "nearest_codes",
+    "quantize",
+    "supports",
+    "train_step",
+]
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def supports(*tensors: Tensor) -> bool:
+    """Whether this backend takes latents and weights like these."""
+    return all(tensor.is_cuda and tensor.dtype in _DTYPES for tensor in tensors)
+
+
+def nearest_codes(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Tensor:
+    """int64 [B, Q], the nearest codes."""
+    bank = bank_of(layout, latents.device)
+    return cast(Tensor, launch.nearest(_rows(latents), weight.contiguous(), bank))
+
+
+def accumulate_codes(
+    latents: Tensor, indices: Tensor, layout: CodebookLayout
+) -> tuple[Tensor, Tensor]:
+    """(counts float32 [total_codes], sums float32 [weight_size]) of the usable rows of each code.
+
+    Sums are added up in fixed point: the same bits in every run.
+    """
+    chosen = indices.to(torch.int64).contiguous()
+    found = launch.accumulate(_rows(latents), chosen, bank_of(layout, latents.device))
+    return cast(tuple[Tensor, Tensor], found)
+
+
+def quantize(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Step:
+    """Lookup, gather, losses and counts."""
+    bank = bank_of(layout, latents.device)
+    return _step(launch.quantize(_widened(latents), weight.contiguous(), bank))
+
+
+def train_step(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    ema_counts: Tensor,
+    ema_sums: Tensor,
+    epoch_counts: Tensor,
+    epoch_skipped: Tensor,
+    decay: float,
+    epsilon: float,
+) -> Step:
+    """As :func:`quantize`, and one EMA step; all state changes in place after the lookup.
+
+    Args:
+        latents: [B, input_width].
+        weight: float32 [weight_size].
+        layout: where codebooks and columns lie.
+        ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon: as in ``AverageState``.
+    """
+    averages = launch.Averages(ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon)
+    bank = bank_of(layout, latents.device)
+    return _step(launch.quantize(_widened(latents), weight, bank, averages))
+
+
+def backward(
+    latents: Tensor,
+    quantized: Tensor,
+    counts: Tensor,
+    grad_quantized: Tensor,
+    grad_losses: Tensor,
+    layout: CodebookLayout,
+) -> Tensor:
+    """The gradient of the latents, in their dtype: straight-through plus commitment.
+
+    Args:
+        latents: [B, input_width].
+        quantized: float32 [B, input_width], and counts float32 [total_codes], of the step.
+        counts: see there.
+        grad_quantized: [B, input_width].
+        grad_losses: float32 [Q].
+        layout: where columns lie.
+    """
+    bank = bank_of(layout, latents.device)
+    rows = _rows(latents)
+    grad = launch.backward(rows, quantized, counts, grad_quantized, grad_losses, bank)
+    return cast(Tensor, grad)
+
+
+@lru_cache(maxsize=256)
+def bank_of(layout: CodebookLayout, device: torch.device) -> Bank:
+    """The layout as kernels see it; built once per device."""
+    # Tensors made under inference_mode could not be saved for a later backward pass.
+    with torch.inference_mode(False):
+        return make_bank(
+            layout.codebook_sizes,
+            layout.dims,
+            layout.padded_dims,
+            layout.input_offsets,
+            layout.code_offsets,
+            layout.weight_offsets,
+            layout.weight_size,
+            device,
+        )
+
+
+def _rows(latents: Tensor) -> Tensor:
+    return latents if latents.stride(1) == 1 else latents.contiguous()
+
+
+def _widened(latents: Tensor) -> Tensor:
+    return _rows(latents.to(torch.float32))
+
+
+def _step(step: launch.Step) -> Step:
+    return Step(step.quantized, step.indices, step.losses, step.counts)

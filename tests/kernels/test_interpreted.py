@@ -1,0 +1,28 @@
+"""The kernels under Triton's interpreter, in a process of their own."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SUITE = ROOT / "tests" / "kernel_suite.py"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_kernel_suite_passes_under_the_interpreter() -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    # numpy says of NaN rows what a GPU keeps to itself.
+    quiet = ["-W", "ignore::RuntimeWarning", "-W", "ignore::UserWarning"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *quiet]
+    done = subprocess.run(
+        [*command, str(SUITE)], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 80
