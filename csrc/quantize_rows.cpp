@@ -5,6 +5,7 @@
 
 #include "accumulate_codes.hpp"
 #include "errors.hpp"
+#include "large_pages.hpp"
 #include "quantizer_jobs.hpp"
 #include "row_kernels.hpp"
 #include "simd/float_mode.hpp"
@@ -237,6 +238,11 @@ class Run {
 }  // namespace
 
 void quantize_rows(const QuantizeRequest& request, const QuantizeOutputs& outputs) {
+  if (outputs.quantized != nullptr) {
+    prefer_large_pages(outputs.quantized,
+                       request.num_rows * request.plan.input_width *
+                           static_cast<std::int64_t>(sizeof(float)));
+  }
   Run(request, outputs).all();
 }
 
