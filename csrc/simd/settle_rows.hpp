@@ -15,6 +15,7 @@ constexpr float kLargestSquares = 1e37f;
 
 // Sums of squared errors, several at a time: one chain of additions would set the pace.
 constexpr int kErrors = 4;
+constexpr std::int64_t kAhead = 16;
 
 // kWhole full vectors, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
 template <int kWhole, bool kGather, bool kSum, bool kError>
@@ -71,6 +72,11 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
     for (Floats& error : errors) error = V::all(0.0f);
     for (std::int64_t i = first; i < end; ++i) {
       float* const quantized = kGather ? outputs.quantized + i * outputs.quantized_stride : nullptr;
+      if constexpr (kGather) {
+        // Rows lie apart by the width of all quantizers: no prefetcher of the machine finds them.
+        const float* const next = quantized + kAhead * outputs.quantized_stride;
+        for (std::int64_t d = 0; d < panels.dim; d += 16) __builtin_prefetch(next + d, 1);
+      }
       if (chosen[i] == kSkipped) {
         if constexpr (kGather) {
           for (std::int64_t d = 0; d < panels.dim; ++d) quantized[d] = panels.codes[d];
