@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError, Unavailable
@@ -17,15 +17,17 @@ from bench.machine import cache_sizes, environment
 from bench.measure.memory import settle_allocator
 from bench.measure.noise import NoiseWatch
 from bench.options import Options
+from bench.outputs import check_outputs, render_pages, show_and_write
 from bench.peers.registry import contenders, peer_versions
 from bench.record import Record, Row
-from bench.render import markdown, plots, terminal
 from bench.suites.registry import QUICK_SUITES, SUITES
 from bench.workloads import GROUPS, Workload, find_workloads, load_workloads
 
 __all__ = ["main"]
 
 _DEFAULT_SUITES = ("lookup", "train-step", "backward")
+_INTERRUPTED = 130
+_YAML = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,86 +40,85 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settle_allocator()
     try:
         if options.render:
-            for page in options.render:
-                page.write_text(
-                    markdown.rendered(page.read_text(encoding="utf-8")), encoding="utf-8"
-                )
+            render_pages(options.render)
             return 0
+        check_outputs(options.json, options.markdown, options.plot)
         if options.show is not None:
             return _finished(Record.load(options.show), options)
         settings = _settings(options)
         if options.list:
             _list(settings)
             return 0
-        return _measured(settings, options, arguments)
+        return _measured(settings, options, sys.argv[1:] if arguments is None else arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
 
 
-def _measured(
-    settings: Options, options: argparse.Namespace, arguments: Sequence[str] | None
-) -> int:
+def _measured(settings: Options, options: argparse.Namespace, arguments: Sequence[str]) -> int:
     names = options.suite or (QUICK_SUITES if settings.quick else _DEFAULT_SUITES)
     names = list(SUITES) if "all" in names else names
-    limits, notes = _limits(settings)
+    limits: dict[str, float] = {}
+    notes: list[str] = []
     rows: list[Row] = []
-    interrupted = False
     with NoiseWatch(settings.threads) as watch:
         try:
+            limits, found = _limits(settings)
+            notes += found
             for name in names:
-                _run(name, settings, watch, rows)
+                notes += _run(name, settings, watch, rows)
         except KeyboardInterrupt:
-            interrupted = True
-            notes.append("interrupted: the suites after the last row were not run")
-        noise = notes + watch.sentences()
-    asked = sys.argv[1:] if arguments is None else list(arguments)
+            notes.append("interrupted: what would have come after the last row was not measured")
     record = Record(
-        f"python -m bench {shlex.join(asked)}".strip(),
+        _command(arguments),
         environment(settings.device, settings.threads, peer_versions()),
         limits,
-        noise,
+        notes + watch.sentences(),
         rows,
     )
     code = _finished(record, options)
-    return 130 if interrupted else code
+    interrupted = any(note.startswith("interrupted") for note in notes)
+    return _INTERRUPTED if interrupted else code
 
 
-def _run(name: str, settings: Options, watch: NoiseWatch, rows: list[Row]) -> None:
-    """Appends a suite's rows, workload by workload, so that an interrupted run keeps them."""
-    found = SUITES[name](settings, watch)
-    for workload, group in groupby(found, key=lambda row: row.workload):
-        measured = list(group)
-        rows += measured
-        print(f"bench: {name} {workload}: {len(measured)} rows", file=sys.stderr, flush=True)
+def _command(arguments: Sequence[str]) -> str:
+    """What was measured, without where it was written: a path is nobody else's business.
+
+    >>> _command(["--quick", "--json", "/home/me/run.json", "--suite", "lookup"])
+    'python -m bench --quick --suite lookup'
+    """
+    kept: list[str] = []
+    skipping = False
+    for word in arguments:
+        option = word.partition("=")[0]
+        if word.startswith("--"):
+            skipping = option in ("--json", "--markdown", "--plot")
+        if not skipping:
+            kept.append(Path(word).name if Path(word).suffix in _YAML else word)
+    return shlex.join(["python", "-m", "bench", *kept])
+
+
+def _run(name: str, settings: Options, watch: NoiseWatch, rows: list[Row]) -> list[str]:
+    """Appends a suite's rows one by one, so that an interrupted run keeps them; returns notes."""
+    last = ""
+    try:
+        for row in SUITES[name](settings, watch):
+            rows.append(row)
+            if row.workload != last:
+                last = row.workload
+                print(f"bench: {name} {last}", file=sys.stderr, flush=True)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("bench", "spinlock"):
+            raise
+        return [f"the suite {name} was not run: it needs the package {error.name}"]
+    return []
 
 
 def _finished(record: Record, options: argparse.Namespace) -> int:
     """Shows and writes a record; 1 where one of spinlock's own rows is wrong."""
-    if options.json == "-":
-        sys.stdout.write(record.to_json())
-    else:
-        terminal.show(record)
-    written = (
-        (options.json if options.json != "-" else None, record.to_json),
-        (options.markdown, lambda: markdown.markdown(record)),
-    )
-    for path, text in written:
-        if path is not None:
-            _write(Path(path), text())
-    if options.plot is not None:
-        plots.plot(record, options.plot)
+    show_and_write(record, options.json, options.markdown, options.plot)
     own = [row for row in record.rows if row.contender.startswith("spinlock")]
     return int(any(row.status in ("wrong", "failed") for row in own))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror}); name another") from error
 
 
 def _limits(settings: Options) -> tuple[dict[str, float], list[str]]:
@@ -134,22 +135,24 @@ def _settings(options: argparse.Namespace) -> Options:
             raise BenchError("--device cuda: torch sees no CUDA device; leave it out for the CPU")
     groups = options.workload or (["seed"] if options.quick else ["all"])
     workloads = [w for group in groups for w in _workloads(group, options.device)]
-    peers = options.peers
-    contenders(peers)  # an unknown name ends here, before anything is measured
+    contenders(options.peers)  # an unknown name ends here, before anything is measured
     settings = Options(
         workloads=tuple(dict.fromkeys(workloads)),
         device=options.device,
         threads=options.threads,
-        peers=peers,
+        peers=options.peers,
         cache_bytes=2 * max(cache_sizes().values(), default=32 << 20),
     )
-    return Options.made_quick(settings) if options.quick else settings
+    settings = Options.made_quick(settings) if options.quick else settings
+    if options.seconds is not None:
+        settings = replace(settings, budget=replace(settings.budget, seconds=options.seconds))
+    return settings if options.rounds is None else replace(settings, rounds=options.rounds)
 
 
 def _workloads(name: str, device: str) -> list[Workload]:
     if name in (*GROUPS, "all"):
         return find_workloads(name, device)
-    if Path(name).suffix in (".yaml", ".yml"):
+    if Path(name).suffix in _YAML:
         return load_workloads(Path(name))
     found = [w for w in find_workloads("all", device) if w.name == name]
     if not found:
@@ -187,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", choices=["cpu", "cuda"], default="cpu")
     threads = "threads of the wall-clock pass (default: all cores); the other pass has one"
     add("--threads", type=_positive, default=os.cpu_count() or 1, metavar="N", help=threads)
+    seconds = "of samples per contender and pass (default 2, with --quick 0.12)"
+    add("--seconds", type=_seconds, metavar="S", help=seconds)
+    rounds = "runs of each contender in the training suite (default 2, with --quick 1)"
+    add("--rounds", type=_positive, metavar="N", help=rounds)
     add("--quick", action="store_true", help="about a minute: the seed bank, short samples")
     add("--peers", nargs="+", metavar="NAME", help="these peers only (prefixes do), or none")
     add("--list", action="store_true", help="what there is, and which peers are missing")
@@ -199,7 +206,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("must be 1 or more")
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
     return value

@@ -23,6 +23,7 @@ class Options:
         cache_bytes: batches are rotated through at least this many bytes.
         max_call_seconds: a contender whose call would take longer is skipped.
         memory: measure the peak memory of each call.
+        rounds: of whole training runs.
     """
 
     workloads: tuple[Workload, ...]
@@ -33,10 +34,11 @@ class Options:
     cache_bytes: int = 64 << 20
     max_call_seconds: float = 90.0
     memory: bool = True
+    rounds: int = 2
     budget: Budget = field(default_factory=Budget)
 
     @classmethod
     def made_quick(cls, options: Options) -> Options:
         """The same, in about a minute."""
         budget = Budget(0.002, 0.12, min_samples=3, max_samples=30, slow_seconds=0.5)
-        return replace(options, quick=True, budget=budget, max_call_seconds=1.0)
+        return replace(options, quick=True, budget=budget, max_call_seconds=1.0, rounds=1)

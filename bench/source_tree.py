@@ -25,7 +25,7 @@ def make_importable() -> None:
     Raises:
         SystemExit: the C++ core cannot be built, with what is missing.
     """
-    if importlib.util.find_spec("spinlock") is not None:
+    if _installed():
         return
     sys.path.insert(0, str(ROOT / "python"))
     if not list(BUILD.glob("_C*")):
@@ -35,6 +35,12 @@ def make_importable() -> None:
 
     # kernels/ of the checkout is spinlock.kernels, as in an installed package.
     spinlock.__path__ += [str(BUILD), str(ROOT)]
+
+
+def _installed() -> bool:
+    """A folder of that name without an ``__init__.py``, a namespace, isn't spinlock."""
+    found = importlib.util.find_spec("spinlock")
+    return found is not None and found.origin is not None
 
 
 def build() -> None:

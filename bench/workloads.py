@@ -81,11 +81,13 @@ class Workload:
         """The shape in words."""
         if self.num_quantizers == 1:
             return f"B {self.num_rows:,}, K {self.codebook_sizes[0]:,}, D {self.dims[0]}"
-        sizes, dims = self.codebook_sizes, self.dims
-        return (
-            f"B {self.num_rows:,}, Q {self.num_quantizers}, K {min(sizes)}..{max(sizes)}, "
-            f"D {min(dims)}..{max(dims)}"
-        )
+        sizes, dims = _span(self.codebook_sizes), _span(self.dims)
+        return f"B {self.num_rows:,}, Q {self.num_quantizers}, K {sizes}, D {dims}"
+
+
+def _span(values: tuple[int, ...]) -> str:
+    least, most = min(values), max(values)
+    return f"{least:,}" if least == most else f"{least:,}..{most:,}"
 
 
 def find_workloads(group: str, device: str) -> list[Workload]:
@@ -146,8 +148,10 @@ def load_workloads(path: Path) -> list[Workload]:
     Raises:
         BenchError: a file that is not such a list, naming the entry and the key.
     """
-    import yaml
-
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise BenchError(f"{path}: reading YAML needs PyYAML: pip install pyyaml") from error
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -51,6 +51,9 @@ struct CodebookPanels {
 // Whether a bfloat16 first pass is faster than float32: measured, with its re-check.
 bool brief_pays(std::int64_t num_rows, std::int64_t num_codes, std::int64_t dim);
 
+// Fills panels.brief from the centred panels; `memory` holds K * ceil(D / 2) elements.
+void pack_brief(std::uint32_t* memory, CodebookPanels& panels);
+
 // Panels whose least score is kept together: few where a look into a group is dear.
 inline constexpr std::int64_t brief_panels_per_group(std::int64_t dim) {
   return dim >= 128 ? 1 : dim >= 32 ? 2 : 4;

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import CODE, DIM, FIELDS, INPUT, STRIDE, WEIGHT
+from .bank import CODE, DIM, FIELDS, INPUT, SIZES, STRIDE, WEIGHT
 
 __all__ = ["accumulate_codes", "fixed_exponent", "power_of_two"]
 
@@ -27,7 +27,7 @@ def power_of_two(exponent):
     return ((exponent.to(tl.int64) + 1023) << 52).to(tl.float64, bitcast=True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def accumulate_codes(
     x_ptr,
     x_stride,

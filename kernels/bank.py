@@ -27,6 +27,19 @@ BLOCK_CODES = 64
 # Larger codebooks are scored in groups of blocks and padded to whole groups.
 MANY_CODES = 512
 
+# Arguments that differ from call to call: a kernel compiled for one batch serves all of them.
+SIZES = [
+    "x_stride",
+    "out_stride",
+    "quantized_stride",
+    "grad_quantized_stride",
+    "grad_stride",
+    "num_rows",
+    "num_slabs",
+    "num_error_slabs",
+    "capacity",
+]
+
 # Columns of the table.
 INPUT = tl.constexpr(0)
 DIM = tl.constexpr(1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import CODE, DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
+from .bank import CODE, DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
 
 __all__ = ["gather_codes"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def gather_codes(
     x_ptr,
     x_stride,

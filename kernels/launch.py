@@ -48,7 +48,7 @@ TILES = {
     (32, True): (64, 64, 4, 3),
     (64, True): (64, 64, 4, 3),
     (128, True): (64, 64, 4, 3),
-    (256, True): (128, 64, 8, 2),
+    (256, True): (64, 64, 4, 2),
     (512, True): (64, 64, 8, 2),
 }
 # Where keeping books per code would cost more than the products: groups of blocks of PACK_CODES.

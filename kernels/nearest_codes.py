@@ -29,6 +29,7 @@ from .bank import (
     PACKED,
     PACKED_SIZE,
     SIZE,
+    SIZES,
 )
 from .pack_codes import RADII
 
@@ -51,7 +52,7 @@ _PACK = tl.constexpr(PACK_CODES)
 _BLOCK = tl.constexpr(BLOCK_CODES)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def first_pass(
     x_ptr,
     x_stride,

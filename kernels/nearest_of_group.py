@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
+from .bank import DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
 from .nearest_codes import IN_GROUP, LISTED, PENDING, UNLISTED
 
 __all__ = ["nearest_of_group"]
@@ -13,7 +13,7 @@ __all__ = ["nearest_of_group"]
 _NO_CODE = tl.constexpr(2147483647)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def nearest_of_group(
     x_ptr,
     x_stride,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import CODE, DIM, FIELDS, INPUT, SIZE
+from .bank import CODE, DIM, FIELDS, INPUT, SIZE, SIZES
 from .truth import usable_rows
 
 __all__ = ["quantize_backward"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def quantize_backward(
     x_ptr,
     x_stride,

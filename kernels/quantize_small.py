@@ -11,13 +11,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import CODE, DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
+from .bank import CODE, DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
 from .truth import nearest_directly
 
 __all__ = ["quantize_small"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def quantize_small(
     x_ptr,
     x_stride,

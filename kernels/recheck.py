@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bank import DIM, FIELDS, INPUT, SIZE, STRIDE, WEIGHT
+from .bank import DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
 from .nearest_codes import LISTED, UNLISTED
 from .truth import nearest_truth
 
@@ -21,7 +21,7 @@ _NO_CODE = tl.constexpr(2147483647)
 _UNIT = tl.constexpr(4.5e-16)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def recheck(
     x_ptr,
     x_stride,

@@ -11,14 +11,14 @@ import triton
 import triton.language as tl
 
 from .accumulate_codes import fixed_exponent, power_of_two
-from .bank import CODE, DIM, FIELDS, SIZE, STRIDE, WEIGHT
+from .bank import CODE, DIM, FIELDS, SIZE, SIZES, STRIDE, WEIGHT
 
 __all__ = ["refresh_codes"]
 
 _ERRORS = tl.constexpr(256)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def refresh_codes(
     table_ptr,
     tiles_ptr,

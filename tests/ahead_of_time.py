@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import triton
 from spinlock.kernels import launch
+from spinlock.kernels.bank import SIZES
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -130,7 +131,7 @@ class _Recorder:
                 signature.append((name, "constexpr"))
                 continue
             signature.append((name, _type(given[name])))
-            if _aligned(given[name]):
+            if _aligned(given[name]) and name not in SIZES:
                 aligned.append(name)
         entry = Launch(
             self.kernel.fn.__name__,

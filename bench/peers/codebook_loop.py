@@ -60,10 +60,10 @@ def needs(module: str, package: str) -> Any:
         raise Unavailable(f"{package} cannot be loaded here: {error}") from error
 
 
-def needs_device(name: str, device: str, offered: str) -> None:
+def needs_device(device: str, offered: str) -> None:
     """Raises Unavailable where ``device`` (``cuda:0``, say) is not of the kind that is offered."""
     if device.partition(":")[0] != offered:
-        raise Unavailable(f"{name} runs on {offered} only")
+        raise Unavailable(f"runs on {offered} only")
 
 
 def needs_compiler(device: str) -> None:

@@ -98,21 +98,24 @@ class Contender(ABC):
 
     def lookup(self, problem: Problem) -> Call:
         """The nearest code of every row and codebook: indices only."""
-        raise Unavailable(f"{self.name} has no lookup alone on {problem.device}")
+        del problem
+        raise Unavailable("has no lookup alone")
 
     def train_step(self, problem: Problem) -> Call:
         """Lookup, gather, commitment loss, EMA statistics and codebook refresh, no gradients.
 
         All codebooks start from ``problem.codebooks`` with counts of one row per code.
         """
-        raise Unavailable(f"{self.name} does not train on {problem.device}")
+        del problem
+        raise Unavailable("does not train")
 
     def backward(self, problem: Problem) -> Call:
         """The train step with gradients of ``(quantized * upstream).sum() + mean commitment``.
 
         ``upstream`` is ``backward_seed(problem, i)``, the same for every contender.
         """
-        raise Unavailable(f"{self.name} has no gradients on {problem.device}")
+        del problem
+        raise Unavailable("has no gradients")
 
 
 def backward_seed(problem: Problem, i: int) -> Tensor:

@@ -25,7 +25,7 @@ class CuvsBruteForce(Contender):
 
     def check_available(self, device: str) -> None:
         """Needs cuVS, and a CUDA device."""
-        needs_device("cuVS", device, "cuda")
+        needs_device(device, "cuda")
         needs(_MODULE, _PACKAGE)
 
     def lookup(self, problem: Problem) -> Call:

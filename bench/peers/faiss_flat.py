@@ -20,7 +20,7 @@ class FaissFlat(Contender):
 
     def check_available(self, device: str) -> None:
         """Needs faiss, and a CPU."""
-        needs_device("faiss-cpu", device, "cpu")
+        needs_device(device, "cpu")
         needs("faiss", "faiss-cpu")
 
     def lookup(self, problem: Problem) -> Call:

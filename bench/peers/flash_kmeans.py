@@ -24,7 +24,7 @@ class FlashKmeans(Contender):
 
     def check_available(self, device: str) -> None:
         """Needs flash-kmeans, and a CUDA device."""
-        needs_device("flash-kmeans", device, "cuda")
+        needs_device(device, "cuda")
         needs(_MODULE, _PACKAGE)
 
     def lookup(self, problem: Problem) -> Call:

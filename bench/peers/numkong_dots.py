@@ -28,7 +28,7 @@ class NumKongDots(Contender):
 
     def check_available(self, device: str) -> None:
         """Needs NumKong, and a CPU."""
-        needs_device("NumKong", device, "cpu")
+        needs_device(device, "cpu")
         needs("numkong", "numkong")
 
     def lookup(self, problem: Problem) -> Call:

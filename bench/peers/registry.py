@@ -32,6 +32,9 @@ _PEERS: tuple[type[Contender], ...] = (
     CuvsBruteForce,
 )
 
+# Beginnings of the names that peers have in the suites analysis and training alone.
+_ELSEWHERE = ("numpy", "scipy", "module_loop", "pca-rq")
+
 # As packages are called; the first that is installed counts.
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "vector-quantize-pytorch": ("vector-quantize-pytorch",),
@@ -63,10 +66,11 @@ def contenders(names: Sequence[str] | None) -> list[Contender]:
     wanted = [name for name in names if name.casefold() != "none"]
     known = [contender.name for contender in own + peers]
     for name in wanted:
-        if not any(each.casefold().startswith(name.casefold()) for each in known):
+        elsewhere = any(each.startswith(name) or name.startswith(each) for each in _ELSEWHERE)
+        if not elsewhere and not any(each.casefold().startswith(name.casefold()) for each in known):
             raise BenchError(
-                f"--peers: expected the beginning of one of {', '.join(known)}, or none, "
-                f"got {name!r}; correct it or leave --peers out for all"
+                f"--peers: expected the beginning of one of {', '.join((*known, *_ELSEWHERE))}, "
+                f"or none, got {name!r}; correct it or leave --peers out for all"
             )
     chosen_own = [contender for contender in own if _meant(contender, wanted)]
     return (chosen_own or own) + [peer for peer in peers if _meant(peer, wanted)]

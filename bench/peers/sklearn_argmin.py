@@ -18,7 +18,7 @@ class SklearnArgmin(Contender):
 
     def check_available(self, device: str) -> None:
         """Needs scikit-learn, and a CPU."""
-        needs_device("scikit-learn", device, "cpu")
+        needs_device(device, "cpu")
         needs("sklearn.metrics", "scikit-learn")
 
     def lookup(self, problem: Problem) -> Call:

@@ -43,7 +43,8 @@ class SpinlockRagged(Contender):
             weight = torch.zeros(layout.weight_size, device=device)
             nearest_codes(rows, weight, layout, backend=self.backend)
         except (SpinlockError, ImportError) as error:
-            raise Unavailable(str(error)) from error
+            # without the two rows' dtypes and the remedy, which are of no use here
+            raise Unavailable(str(error).partition(", got ")[0]) from error
 
     def lookup(self, problem: Problem) -> Call:
         """See Contender."""

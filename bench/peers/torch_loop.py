@@ -154,7 +154,7 @@ class Tf32Loop(TorchLoop):
 
     def check_available(self, device: str) -> None:
         """A CUDA device."""
-        needs_device("tf32", device, "cuda")
+        needs_device(device, "cuda")
 
     def made(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """With tf32 allowed during the call."""
@@ -176,7 +176,7 @@ class HalfLoop(TorchLoop):
 
     def check_available(self, device: str) -> None:
         """A CUDA device: CPUs emulate float16."""
-        needs_device("float16", device, "cuda")
+        needs_device(device, "cuda")
 
 
 def prepared(codes: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

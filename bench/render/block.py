@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Absent:
-    """A contender without figures: its status and why, with the indices that were wrong."""
+    """Contenders without figures: their status and why, with the indices that were wrong."""
 
     contender: str
     status: str
@@ -64,9 +64,14 @@ class Block:
 
 
 def absentees(rows: Iterable[Row]) -> tuple[Absent, ...]:
-    """The rows that have no figures."""
+    """The rows that have no figures; those with one reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.status != "ok":
+            found.setdefault((row.status, _reason(row)), []).append(row.contender)
     return tuple(
-        Absent(row.contender, row.status, _reason(row)) for row in rows if row.status != "ok"
+        Absent("; ".join(dict.fromkeys(names)), status, reason)
+        for (status, reason), names in found.items()
     )
 
 

@@ -21,6 +21,9 @@ from bench.render.ratios import Clock, clocks, is_own, ratio_lines, ratios_of, t
 __all__ = ["blocks"]
 
 _WRONG_KINDS = ("mean 0", "mean 1000")
+# Figures of exact contenders: time on a kind of data over that on mean 0.
+_COST = "cost of "
+_COSTS = "xN is the time that an exact lookup takes on such data, over that at mean 0"
 
 
 def blocks(record: Record) -> list[Block]:
@@ -45,12 +48,13 @@ def _block(rows: list[Row], record: Record) -> Block:
         _add(columns, cells, Column("memory"), [size_or_none(row.peak_bytes) for row in done])
     kinds = list(dict.fromkeys(kind for row in done for kind in row.wrong))
     for kind in kinds:
-        name = _folded(f"wrong at {kind}")
-        _add(columns, cells, Column(name, len(columns)), [_share(row, kind) for row in done])
-    for name in names:
+        values = [_share_and_cost(row, kind) for row in done]
+        _add(columns, cells, Column(_folded(f"wrong at {kind}"), len(columns)), values)
+    for name in (name for name in names if name.removeprefix(_COST) not in kinds):
         values = [_figure(row, name) for row in done]
         _add(columns, cells, Column(_folded(name), 10 + len(columns)), values)
-    return _finished(rows, done, columns, cells, title=_title(rows))
+    remarks = (_COSTS,) if any(name.startswith(_COST) for name in names) else ()
+    return _finished(rows, done, columns, cells, title=_title(rows), remarks=remarks)
 
 
 def _timed(rows: list[Row], done: list[Row], record: Record) -> Block:
@@ -138,6 +142,7 @@ def _finished(
     *,
     title: str,
     ratios: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> Block:
     return Block(
         rows[0].suite,
@@ -148,7 +153,7 @@ def _finished(
         own=frozenset(i for i, row in enumerate(done) if is_own(row.contender)),
         absent=absentees(rows),
         ratios=tuple(ratios),
-        remarks=_notes(done),
+        remarks=(*remarks, *_notes(done)),
     )
 
 
@@ -229,6 +234,12 @@ def _whole(share: float) -> str:
 
 def _share(row: Row, kind: str) -> str:
     return units.percent(row.wrong[kind]) if kind in row.wrong else NONE
+
+
+def _share_and_cost(row: Row, kind: str) -> str:
+    cost = row.figures.get(f"{_COST}{kind}")
+    share = _share(row, kind)
+    return share if cost is None else f"{share}, x{units.ratio(cost)[:-1]}"
 
 
 def _figure(row: Row, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.record import Record, Row
 from bench.render import fits, units
 from bench.render.block import NONE, Block, Column, absentees, size_or_none
@@ -48,14 +50,24 @@ def _curve_block(axis: str, found: list[fits.Curve], record: Record) -> Block:
         columns,
         cells,
         frozenset(own),
-        absentees([_at(row, axis) for row in ordered]),
+        absentees(_gathered(ordered, axis)),
         remarks=(fits.RULE,) if found else (),
     )
 
 
-def _at(row: Row, axis: str) -> Row:
-    note = f"{axis} {row.figures[axis]:,.0f}" + (f", {row.note}" if row.note else "")
-    return Row(row.suite, row.workload, row.contender, status=row.status, note=note)
+def _gathered(ordered: list[Row], axis: str) -> list[Row]:
+    """Rows without figures, one per contender and reason; its points, unless it has no other."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in (row for row in ordered if row.status != "ok"):
+        found.setdefault((row.contender, row.note), []).append(row)
+    points = len({row.figures[axis] for row in ordered})
+    gathered = []
+    for (_, note), rows in found.items():
+        at = ", ".join(f"{row.figures[axis]:,.0f}" for row in rows)
+        where = f"{axis} = {at}" if len(rows) < points else ""
+        note = ": ".join(part for part in (where, note) if part)
+        gathered.append(replace(rows[0], note=note))
+    return gathered
 
 
 def _power(axis: str, fit: tuple[float, float] | None) -> str:

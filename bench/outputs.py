@@ -1,0 +1,86 @@
+"""Where a record goes: the screen, JSON, Markdown, a picture, and the pages of the guide."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.record import Record
+from bench.render import markdown, plots
+
+__all__ = ["check_outputs", "render_pages", "show_and_write"]
+
+
+def check_outputs(json: str | None, pages: Path | None, picture: Path | None) -> None:
+    """Refuses what could not be written, before anything is measured.
+
+    Raises:
+        BenchError: a folder that is not there or not writable, or no matplotlib for a picture.
+    """
+    named = [Path(json)] if json is not None and json != "-" else []
+    for path in [*named, *(p for p in (pages, picture) if p is not None)]:
+        folder = path.resolve().parent
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise BenchError(f"{path}: expected a file in a folder that can be written to")
+    if picture is not None and importlib.util.find_spec("matplotlib") is None:
+        raise BenchError("--plot needs matplotlib: pip install matplotlib, or leave it out")
+
+
+def show_and_write(
+    record: Record, json: str | None, pages: Path | None, picture: Path | None
+) -> None:
+    """Shows a record, or with ``-`` its JSON, and writes the files that are asked for.
+
+    Raises:
+        BenchError: a file that cannot be written.
+    """
+    if json == "-":
+        sys.stdout.write(record.to_json())
+    else:
+        _show(record)
+        if json is not None:
+            _write(Path(json), record.to_json())
+    if pages is not None:
+        _write(pages, markdown.markdown(record))
+    if picture is not None:
+        plots.plot(record, picture)
+
+
+def render_pages(pages: Sequence[Path]) -> None:
+    """Fills in the tables of pages, all of them or none.
+
+    Raises:
+        BenchError: a page that cannot be read or written, or whose markers are wrong.
+    """
+    filled = []
+    for page in pages:
+        try:
+            text = page.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BenchError(f"{page}: cannot be read ({error})") from error
+        filled.append(markdown.rendered(text))
+    for page, text in zip(pages, filled, strict=True):
+        _write(page, text)
+
+
+def _show(record: Record) -> None:
+    """With rich where it is installed; it draws nothing that the plain text lacks."""
+    show: Callable[[Record], None]
+    if importlib.util.find_spec("rich") is not None:
+        from bench.render.terminal import show
+    else:
+        from bench.render.plain import show
+    show(record)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); name another") from error
