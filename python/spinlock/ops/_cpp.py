@@ -11,17 +11,15 @@ result, and ``isa``, one of ``instruction_sets()`` ("": the fastest), which chan
 errors by rounding only.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
+from spinlock.ops._backend import Step
 
 __all__ = [
-    "Step",
     "accumulate_codes",
     "instruction_sets",
     "nearest_codes",
@@ -34,43 +32,32 @@ __all__ = [
 _WIDENED = (torch.float32, torch.float16, torch.bfloat16)
 
 
-class Step(NamedTuple):
-    """What :func:`quantize` and :func:`train_step` return.
-
-    Attributes:
-        quantized: float32 [B, input_width], the chosen codes, before any update.
-        indices: int64 [B, Q].
-        losses: float32 [Q], mean over usable rows and D_q dims of (x - c)^2, 0 without such rows.
-        counts: float32 [total_codes], usable rows of this batch per code.
-    """
-
-    quantized: Tensor
-    indices: Tensor
-    losses: Tensor
-    counts: Tensor
-
-
 def instruction_sets() -> list[str]:
     """What ``isa`` may be on this machine, the fastest last."""
     return _C.instruction_sets()
 
 
 def supports(*tensors: Tensor) -> bool:
-    """Whether this backend takes latents or weights like these."""
-    return all(tensor.device.type == "cpu" and tensor.dtype in _WIDENED for tensor in tensors)
+    """Whether this backend takes latents or weights like these, here and now.
+
+    It reads memory by its address, so that a call which is being traced is not for it.
+    """
+    return not torch.compiler.is_compiling() and all(map(_fits, tensors))
+
+
+def _fits(tensor: Tensor) -> bool:
+    return tensor.is_cpu and tensor.dtype in _WIDENED
 
 
 def nearest_codes(
     latents: Tensor,
     weight: Tensor,
     layout: CodebookLayout,
-    usable: Tensor | None = None,
     *,
     threads: int | None = None,
     isa: str = "",
 ) -> Tensor:
-    """int64 [B, Q], the nearest codes; ``usable`` is not read, see the module's text."""
-    del usable
+    """int64 [B, Q], the nearest codes."""
     rows, codes = _rows(latents), _flat("weight", weight)
     indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64)
     _C.quantize_rows(
@@ -88,19 +75,15 @@ def accumulate_codes(
     latents: Tensor,
     indices: Tensor,
     layout: CodebookLayout,
-    usable: Tensor | None = None,
     *,
     threads: int | None = None,
     isa: str = "",
 ) -> tuple[Tensor, Tensor]:
     """(counts float32 [total_codes], sums float32 [weight_size]) of the usable rows of each code.
 
-    ``usable`` is not read, see the module's text.
-
     Raises:
         LayoutError: an index outside its codebook.
     """
-    del usable
     rows = _rows(latents)
     chosen = indices.to(torch.int64).contiguous()
     counts = _empty(layout.total_codes)
@@ -252,7 +235,7 @@ def _flat(name: str, values: Tensor) -> Tensor:
 def _widened(name: str, values: Tensor) -> Tensor:
     if values.dtype is torch.float32 and values.is_cpu:
         return values
-    if not supports(values):
+    if not _fits(values):
         raise InputError(
             f"{name}: expected float32, float16 or bfloat16 on the CPU, got {values.dtype} on "
             f"{values.device}; convert it, or take backend 'torch'"
