@@ -70,10 +70,28 @@ void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes
 // Writes panels.direct; few codebooks ever need it.
 void pack_direct(const CodebookPanels& panels);
 
-// Direct panels made by the first thread that asks, once per lookup and codebook.
+// A count that threads change without order: a lost change costs time only.
+class TilesToPass {
+ public:
+  bool take() {
+    const int left = __atomic_load_n(&left_, __ATOMIC_RELAXED);
+    if (left > 0) __atomic_store_n(&left_, left - 1, __ATOMIC_RELAXED);
+    return left > 0;
+  }
+  void set(int tiles) { __atomic_store_n(&left_, tiles, __ATOMIC_RELAXED); }
+
+ private:
+  int left_ = 0;
+};
+
+// What the chunks of one lookup share of one codebook: the direct panels, made by the first thread
+// that asks, and how many more tiles pass over a form that did not pay. Any form gives the same codes.
 class LazyDirect {
  public:
   void need(const CodebookPanels& panels);
+
+  TilesToPass expanded;
+  TilesToPass brief;
 
  private:
   std::atomic<bool> ready_{false};

@@ -50,25 +50,23 @@ class NearestRows {
   }
 
   void run(const Rows& rows, std::int32_t* out) {
-    int direct_tiles = 0;
     for (std::int64_t first = 0; first < rows.count; first += kRows) {
       const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
       const Rows part{rows.data + first * rows.stride, rows.stride, count};
       prefetch(rows, first + kRows);
 #ifdef SPINLOCK_BRIEF
-      if (panels_.brief != nullptr && count == kRows && brief_rest_ == 0) {
+      if (panels_.brief != nullptr && count == kRows && !direct_.brief.take()) {
         if (brief_tile(part, out + first)) {
           while (undecided_.count >= kRows) flush_undecided();
           while (close_.count >= kRows) flush_close();
           continue;
         }
-        brief_rest_ = kDirectTiles;
-      } else if (brief_rest_ > 0) {
-        --brief_rest_;
+        direct_.brief.set(kDirectTiles);
       }
 #endif
-      if (direct_tiles > 0 || !expanded_tile(part, out + first)) {
-        direct_tiles = direct_tiles > 0 ? direct_tiles - 1 : kDirectTiles;
+      const bool passed = direct_.expanded.take();
+      if (passed || !expanded_tile(part, out + first)) {
+        if (!passed) direct_.expanded.set(kDirectTiles);
         direct_tile(in_whole_vectors(part), [&](int i) { return part.data + i * part.stride; },
                     [&](int i) { return out + first + i; });
       }
@@ -294,7 +292,6 @@ class NearestRows {
   Queue close_;
 #ifdef SPINLOCK_BRIEF
   BriefRows brief_;
-  int brief_rest_ = 0;
 #endif
 };
 
