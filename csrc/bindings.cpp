@@ -1,5 +1,5 @@
-// The one file that knows Python: numpy arrays in and out, errors translated, the GIL released
-// while buffers are copied.
+// The layout for Python: numpy arrays in and out, errors translated, the GIL released while buffers
+// are copied.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -18,6 +18,7 @@
 #include "checked_math.hpp"
 #include "codebook_layout.hpp"
 #include "errors.hpp"
+#include "quantizer_bindings.hpp"
 #include "ragged_copy.hpp"
 #include "tile_schedule.hpp"
 
@@ -228,4 +229,5 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "The C++ core of spinlock, numpy-facing; its Python face is spinlock.layout.";
   py::register_local_exception_translator(&spinlock::translate_layout_error);
   spinlock::bind_packing_plan(module);
+  spinlock::bind_quantizer(module);
 }

@@ -1,6 +1,10 @@
-"""Types of the C++ core; spinlock.layout.CodebookLayout says what each field means."""
+"""Types of the C++ core.
+
+spinlock.layout.CodebookLayout says what each field means, spinlock.ops._cpp what the functions do.
+"""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +36,34 @@ class PackingPlan:
     def pack_latents(self, latents: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
     def unpack_latents(self, packed: NDArray[np.float32]) -> list[NDArray[np.float32]]: ...
     def tile_schedule(self, num_rows: int, block_rows: int) -> NDArray[np.int32]: ...
+
+_Buffer: TypeAlias = tuple[int, int]
+"""(address, elements)"""
+
+_Rows: TypeAlias = tuple[int, int, int, int]
+"""(address, rows, columns, elements from one row to the next) of float32"""
+
+_State: TypeAlias = tuple[_Buffer, _Buffer, _Buffer, _Buffer | None, _Buffer | None, float, float]
+"""(EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)"""
+
+def quantize_rows(
+    plan: PackingPlan,
+    latents: _Rows,
+    weight: _Buffer | None,
+    *,
+    given: _Buffer | None = None,
+    indices: _Buffer | None = None,
+    quantized: _Buffer | None = None,
+    squared_error: _Buffer | None = None,
+    losses: _Buffer | None = None,
+    counts: _Buffer | None = None,
+    sums: _Buffer | None = None,
+    skipped: _Buffer | None = None,
+    state: _State | None = None,
+    threads: int = 1,
+    isa: str = "",
+) -> None: ...
+def refresh_codes(
+    plan: PackingPlan, counts: _Buffer, sums: _Buffer, state: _State, *, threads: int = 1
+) -> None: ...
+def instruction_sets() -> list[str]: ...

@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,7 @@ class CodebookLayout:
         >>> layout.pack_codebooks([[[1, 2, 3], [4, 5, 6]]])[:8]
         array([1., 2., 3., 0., 4., 5., 6., 0.], dtype=float32)
         """
-        return self._plan.pack_codebooks(_as_float32("codebooks", codebooks))
+        return self.plan.pack_codebooks(_as_float32("codebooks", codebooks))
 
     def unpack_codebooks(self, weight: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The flat float32 buffer [weight_size] -> new codebooks [K_q, D_q].
@@ -168,7 +168,7 @@ class CodebookLayout:
         Raises:
             LayoutError: ``weight`` is not a one-dimensional float32 array of weight_size elements.
         """
-        return self._plan.unpack_codebooks(_as_array("weight", weight))
+        return self.plan.unpack_codebooks(_as_array("weight", weight))
 
     def pack_latents(self, latents: Sequence[ArrayLike]) -> NDArray[np.float32]:
         """Latents [B, D_q] -> one float32 matrix [B, latent_width], padding zero.
@@ -179,7 +179,7 @@ class CodebookLayout:
         Raises:
             LayoutError: naming the latents whose number, shape or type does not fit.
         """
-        return self._plan.pack_latents(_as_float32("latents", latents))
+        return self.plan.pack_latents(_as_float32("latents", latents))
 
     def unpack_latents(self, packed: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Padded rows, float32 [B, latent_width] -> new latents [B, D_q].
@@ -187,7 +187,7 @@ class CodebookLayout:
         Raises:
             LayoutError: ``packed`` is not a two-dimensional float32 array of that width.
         """
-        return self._plan.unpack_latents(_as_array("packed", packed))
+        return self.plan.unpack_latents(_as_array("packed", packed))
 
     def tile_schedule(self, num_rows: int, block_rows: int) -> NDArray[np.int32]:
         """Work for one launch over all quantizers: int32 [T, 2], rows of (quantizer, row0).
@@ -203,12 +203,13 @@ class CodebookLayout:
         >>> CodebookLayout((5, 9), (6, 3)).tile_schedule(num_rows=100, block_rows=64).tolist()
         [[0, 0], [1, 0], [0, 64], [1, 64]]
         """
-        return self._plan.tile_schedule(
+        return self.plan.tile_schedule(
             _as_int("num_rows", num_rows), _as_int("block_rows", block_rows)
         )
 
-    @property
-    def _plan(self) -> _C.PackingPlan:
+    @cached_property
+    def plan(self) -> _C.PackingPlan:
+        """The core's own form of this layout."""
         plan, _ = _planned(self.codebook_sizes, self.dims, self.alignment)
         return plan
 

@@ -36,3 +36,4 @@ def test_the_core_touches_only_its_buffers(tmp_path: Path) -> None:
     run("cmake", "-S", ROOT, "-B", build, "-DSPINLOCK_SANITIZE=ON")
     run("cmake", "--build", build)
     run(build / "native_check")
+    run(build / "native_fuzz", "2")

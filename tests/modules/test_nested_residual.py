@@ -66,8 +66,9 @@ def test_forward_follows_the_plain_loop(data: st.DataObject) -> None:
 
 
 def test_one_level_of_full_width_is_the_ragged_quantizer() -> None:
-    nested = NestedResidualQuantizer([[8], [5]], [[3], [4]], seed=2)
-    ragged = RaggedVectorQuantizer([8, 5], [3, 4], seed=2)
+    # On one backend whose averages are rounded alike, fused or not.
+    nested = NestedResidualQuantizer([[8], [5]], [[3], [4]], seed=2, backend="torch")
+    ragged = RaggedVectorQuantizer([8, 5], [3, 4], seed=2, backend="torch")
     for seed in range(3):
         ours, other = nested(rows(width=7, seed=seed)), ragged(rows(width=7, seed=seed))
         assert torch.equal(ours.indices, other.indices)

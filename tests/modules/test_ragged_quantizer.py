@@ -250,9 +250,10 @@ def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
 
 
 def test_backends_agree() -> None:
-    torch_twin, truth = (trained(backend=name) for name in ("torch", "reference"))
-    for name, value in truth.state_dict().items():
-        torch.testing.assert_close(torch_twin.state_dict()[name], value)
+    truth, *others = (trained(backend=name) for name in ("reference", "torch", "cpp"))
+    for other in others:
+        for name, value in truth.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[name], value)
 
 
 def test_the_numbers_of_the_layout() -> None:

@@ -120,7 +120,7 @@ def test_lowest_index_on_ties() -> None:
         layout.pack_codebooks([[[9, 9], [1, 0], [1, 0], [-1, 0]], [[2], [0], [0]]])
     )
     latents = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.0, 5.0, 0.0]])
-    for backend in ("reference", "torch"):
+    for backend in ("reference", "torch", "cpp"):
         indices = nearest_codes(latents, weight, layout, backend=backend)
         assert indices.tolist() == [[1, 0], [1, 1], [1, 1]]
 
@@ -142,7 +142,7 @@ def test_non_finite_codes_are_never_nearest(codes: list[float]) -> None:
     assert finite[expected].all() or not finite.any()
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "torch", "cpp"])
 def test_damage_stays_within_its_quantizer(backend: str) -> None:
     layout = CodebookLayout((2, 2), (2, 1))
     weight = torch.from_numpy(layout.pack_codebooks([[[0, 0], [5, 5]], [[0], [5]]]))
@@ -168,7 +168,7 @@ def test_float64_codes_are_compared_in_full() -> None:
         assert nearest_codes(latents, weight, layout, backend=backend).tolist() == [[0], [1]]
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "torch", "cpp"])
 def test_strided_latents_and_gradients_in_flight(backend: str) -> None:
     case = FROZEN[0]
     wide = torch.from_numpy(np.repeat(case.latents, 2, axis=1)).requires_grad_()

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.ops import accumulate_codes, gather_codes, nearest_codes, quantize
+from spinlock.ops import _cpp, accumulate_codes, gather_codes, nearest_codes, quantize
+from spinlock.ops._backend import resolve_fused
 
 LAYOUT = CodebookLayout((3, 2), (2, 3))
 LATENTS = torch.zeros(4, 5)
@@ -62,5 +64,36 @@ def test_rows_must_agree() -> None:
 
 
 def test_unknown_backend_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"'reference', 'torch', 'triton' or None .* got 'abacus'"):
+    known = r"'reference', 'torch', 'triton', 'cpp' or None .* got 'abacus'"
+    with pytest.raises(InputError, match=known):
         nearest_codes(LATENTS, WEIGHT, LAYOUT, backend="abacus")
+
+
+@pytest.mark.parametrize(
+    ("latents", "weight", "got"),
+    [
+        (LATENTS.double(), WEIGHT, "torch.float64 on cpu, torch.float32 on cpu"),
+        (LATENTS, WEIGHT.double(), "torch.float32 on cpu, torch.float64 on cpu"),
+        (LATENTS.to("meta"), WEIGHT.to("meta"), "torch.float32 on meta"),
+    ],
+)
+def test_cpp_says_what_it_cannot_take(latents: Tensor, weight: Tensor, got: str) -> None:
+    expected = rf"backend: 'cpp' needs the CPU, float32, .* got {got}.*; move the tensors, or leave"
+    with pytest.raises(InputError, match=expected):
+        resolve_fused("cpp", latents, weight)
+    assert resolve_fused(None, latents, weight) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_cpu_floats_go_to_the_core(dtype: torch.dtype) -> None:
+    latents, weight = LATENTS.to(dtype), WEIGHT.to(dtype)
+    assert resolve_fused(None, latents, weight) is _cpp
+    assert resolve_fused("cpp", latents, weight) is _cpp
+    assert resolve_fused("torch", latents, weight) is None
+
+
+def test_traced_calls_do_not_go_to_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert resolve_fused(None, LATENTS, WEIGHT) is None
+    with pytest.raises(InputError, match="a call that nothing traces"):
+        resolve_fused("cpp", LATENTS, WEIGHT)

@@ -3,11 +3,13 @@
 | latents and weight | ``backend=None`` | may be asked for |
 |---|---|---|
 | CUDA, float32 or halves, triton installed | ``"triton"`` | ``"reference"``, ``"torch"`` |
+| CPU, float32 or halves, in a call that nothing traces | ``"cpp"`` | the same |
 | any other device or dtype with float64 | ``"torch"`` | ``"reference"`` |
 
 ``"reference"`` is the plain truth, ``"torch"`` the batched form of it, ``"triton"`` kernels that do
-a whole step in a few launches; all return the same indices on every input.  A name that is not
-known, or that cannot run on the tensors given, is an error; nothing falls back silently.
+a whole step in a few launches, ``"cpp"`` a core that does it in one call; all return the same
+indices on every input.  A name that is not known, or that cannot run on the tensors given, is an
+error; nothing falls back silently.
 """
 
 import importlib
@@ -112,9 +114,13 @@ BACKENDS: dict[str, str] = {
     "reference": "spinlock.ops._reference",
     "torch": "spinlock.ops._torch",
     "triton": "spinlock.ops._triton",
+    "cpp": "spinlock.ops._cpp",
 }
-_FUSED_DEVICES = {"triton": "cuda"}
-_NEEDS = {"triton": "a CUDA device, float32, float16 or bfloat16, and the package triton"}
+_FUSED_DEVICES = {"triton": "cuda", "cpp": "cpu"}
+_NEEDS = {
+    "triton": "a CUDA device, float32, float16 or bfloat16, and the package triton",
+    "cpp": "the CPU, float32, float16 or bfloat16, and a call that nothing traces",
+}
 
 
 def check_backend(name: str | None) -> None:
@@ -125,7 +131,7 @@ def check_backend(name: str | None) -> None:
 
     >>> check_backend("abacus")
     Traceback (most recent call last):
-    spinlock.errors.InputError: backend: expected one of 'reference', 'torch', 'triton' or None ...
+    spinlock.errors.InputError: backend: expected one of 'reference', 'torch', 'triton', ...
     """
     if name is not None and name not in BACKENDS:
         known = ", ".join(repr(known) for known in BACKENDS)

@@ -60,7 +60,8 @@ def nearest_codes(
             ``layout.input_offsets[q]``.
         weight: flat [weight_size], any floating dtype.
         layout: where codebooks and columns lie.
-        backend: ``"reference"``, ``"torch"``, ``"triton"``, or None for the choice by device.
+        backend: ``"reference"``, ``"torch"``, ``"triton"`` or ``"cpp"``; None lets the device and
+            the types decide.
 
     Returns:
         int64 [B, Q].

@@ -1,0 +1,295 @@
+#include "codebook_panels.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace spinlock {
+namespace {
+
+typedef float Quad __attribute__((vector_size(16)));
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kRoundoff = 0x1p-24;
+// Bounds take D u << 1 for granted; codes of more dims are compared in float64 throughout.
+constexpr std::int64_t kMaxCertifiedDim = 8192;
+
+Quad load_quad(const float* p) {
+  Quad v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+std::int64_t table_size(std::int64_t num_codes) {
+  return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(2 * num_codes)));
+}
+
+// The parts of one codebook's working memory.
+struct Parts {
+  Parts(float* memory, std::int64_t num_codes, std::int64_t dim, bool with_brief) {
+    const auto take = [&memory](std::int64_t floats) {
+      float* const part = memory;
+      memory += round_up(floats, 16);
+      return part;
+    };
+    centre = take(dim);
+    low = take(dim);
+    high = take(dim);
+    weights = take(dim);
+    half_norms = take(num_codes);
+    prints = take(num_codes);
+    ids = reinterpret_cast<std::int32_t*>(take(num_codes));
+    table = reinterpret_cast<std::int32_t*>(take(table_size(num_codes)));
+    centred = take(num_codes * dim);
+    direct = take(num_codes * dim);
+    if (with_brief) brief = reinterpret_cast<std::uint32_t*>(take(num_codes * ((dim + 1) / 2)));
+  }
+
+  float *centre, *low, *high, *weights, *half_norms, *prints;
+  std::int32_t *ids, *table;
+  float *centred, *direct;
+  std::uint32_t* brief = nullptr;
+};
+
+bool is_finite(const float* values, std::int64_t count) {
+  float sum = 0.0f;
+  for (std::int64_t d = 0; d < count; ++d) sum += values[d] * 0.0f;
+  return sum == 0.0f;
+}
+
+// Mean and range per dim of the codes listed; false if any of them is not finite.
+bool survey(const CodebookPanels& panels, const Parts& parts) {
+  const std::int64_t dim = panels.dim;
+  std::fill_n(parts.centre, dim, 0.0f);
+  std::fill_n(parts.low, dim, kInfinity);
+  std::fill_n(parts.high, dim, -kInfinity);
+  for (std::int64_t k = 0; k < panels.kept; ++k) {
+    const float* const code = panels.codes + panels.id(k) * panels.stride;
+    float* __restrict const sum = parts.centre;
+    float* __restrict const low = parts.low;
+    float* __restrict const high = parts.high;
+    for (std::int64_t d = 0; d < dim; ++d) {
+      sum[d] += code[d];
+      low[d] = code[d] < low[d] ? code[d] : low[d];
+      high[d] = code[d] > high[d] ? code[d] : high[d];
+    }
+  }
+  if (is_finite(parts.centre, dim) && is_finite(parts.low, dim) && is_finite(parts.high, dim)) {
+    return true;
+  }
+  for (std::int64_t k = 0; k < panels.kept; ++k) {
+    if (!is_finite(panels.codes + panels.id(k) * panels.stride, dim)) return false;
+  }
+  return true;  // only the sums overflowed
+}
+
+// The power of two that brings the widest dim to 1..2, but no code above 2^100.
+float choose_scale(const Parts& parts, std::int64_t dim) {
+  float range = 0.0f, largest = 0.0f;
+  for (std::int64_t d = 0; d < dim; ++d) {
+    range = std::max(range, parts.high[d] * 0.5f - parts.low[d] * 0.5f);
+    largest = std::max({largest, std::fabs(parts.low[d]), std::fabs(parts.high[d])});
+  }
+  if (!(range > 0.0f)) return 1.0f;
+  const int exponent = std::min(-std::ilogb(range), 100 - std::ilogb(largest));
+  return std::ldexp(1.0f, std::clamp(exponent, -126, 126));
+}
+
+// Panels of (c - centre) * scale with the norms and prints of the codes, 4 dims at a time.
+template <int kCodes>
+void pack_one(const float* const* codes, const CodebookPanels& panels, const Parts& parts,
+              std::int64_t first) {
+  const std::int64_t dim = panels.dim;
+  float* const out = parts.centred + first * dim;
+  const Quad scale = {panels.scale, panels.scale, panels.scale, panels.scale};
+  Quad norms[kCodes] = {}, prints[kCodes] = {};
+  std::int64_t d = 0;
+  for (; d + 4 <= dim; d += 4) {
+    const Quad centre = load_quad(parts.centre + d), weight = load_quad(parts.weights + d);
+    Quad v[kCodes];
+    for (int i = 0; i < kCodes; ++i) {
+      v[i] = (load_quad(codes[i] + d) - centre) * scale;
+      norms[i] += v[i] * v[i];
+      prints[i] += v[i] * weight;
+    }
+    float* const to = out + d * kCodes;
+    if constexpr (kCodes == 6) {
+      const Quad a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5);
+      const Quad b = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+      const Quad c = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5);
+      const Quad e = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+      const Quad f = __builtin_shufflevector(v[4], v[5], 0, 4, 1, 5);
+      const Quad g = __builtin_shufflevector(v[4], v[5], 2, 6, 3, 7);
+      const Quad packed[6] = {
+          __builtin_shufflevector(a, c, 0, 1, 4, 5), __builtin_shufflevector(f, a, 0, 1, 6, 7),
+          __builtin_shufflevector(c, f, 2, 3, 6, 7), __builtin_shufflevector(b, e, 0, 1, 4, 5),
+          __builtin_shufflevector(g, b, 0, 1, 6, 7), __builtin_shufflevector(e, g, 2, 3, 6, 7)};
+      std::memcpy(to, packed, sizeof packed);
+    } else {
+      for (int i = 0; i < kCodes; ++i) {
+        for (int j = 0; j < 4; ++j) to[j * kCodes + i] = v[i][j];
+      }
+    }
+  }
+  for (int i = 0; i < kCodes; ++i) {
+    float norm = (norms[i][0] + norms[i][2]) + (norms[i][1] + norms[i][3]);
+    float print = (prints[i][0] + prints[i][2]) + (prints[i][1] + prints[i][3]);
+    for (std::int64_t tail = d; tail < dim; ++tail) {
+      const float v = (codes[i][tail] - parts.centre[tail]) * panels.scale;
+      out[tail * kCodes + i] = v;
+      norm += v * v;
+      print += v * parts.weights[tail];
+    }
+    parts.half_norms[first + i] = 0.5f * norm;
+    parts.prints[first + i] = print;
+  }
+}
+
+void pack_centred(const CodebookPanels& panels, const Parts& parts) {
+  for (std::int64_t first = 0; first < panels.kept; first += kPanelCodes) {
+    const float* codes[kPanelCodes];
+    const auto count = static_cast<int>(std::min(kPanelCodes, panels.kept - first));
+    for (int i = 0; i < count; ++i) {
+      codes[i] = panels.codes + panels.id(first + i) * panels.stride;
+    }
+    switch (count) {
+      case 1: pack_one<1>(codes, panels, parts, first); break;
+      case 2: pack_one<2>(codes, panels, parts, first); break;
+      case 3: pack_one<3>(codes, panels, parts, first); break;
+      case 4: pack_one<4>(codes, panels, parts, first); break;
+      case 5: pack_one<5>(codes, panels, parts, first); break;
+      default: pack_one<6>(codes, panels, parts, first);
+    }
+  }
+}
+
+// Drops codes that equal an earlier one from the list of kept ones; true if there are any. Equal
+// codes have equal prints, so that few pairs are compared in full; a crowd of equal prints is given
+// up, which costs time at lookup but no exactness.
+bool drop_copies(CodebookPanels& panels, const Parts& parts) {
+  constexpr int kMaxProbes = 16;
+  constexpr float kCopy = -1.0f;  // no half norm is negative
+  const auto size = static_cast<std::uint32_t>(table_size(panels.num_codes));
+  const int shift = 32 - std::countr_zero(size);
+  std::fill_n(parts.table, size, -1);
+  const auto bytes = static_cast<std::size_t>(panels.dim) * sizeof(float);
+  std::int64_t copies = 0;
+  for (std::int64_t k = 0; k < panels.kept; ++k) {
+    const std::uint32_t print = std::bit_cast<std::uint32_t>(parts.prints[k]);
+    std::uint32_t slot = (print * 0x9E3779B9u) >> shift;
+    for (int probe = 0; probe < kMaxProbes; ++probe, slot = (slot + 1) & (size - 1)) {
+      const std::int32_t other = parts.table[slot];
+      if (other < 0) {
+        parts.table[slot] = static_cast<std::int32_t>(k);
+        break;
+      }
+      if (std::bit_cast<std::uint32_t>(parts.prints[other]) == print &&
+          std::memcmp(panels.codes + panels.id(k) * panels.stride,
+                      panels.codes + panels.id(other) * panels.stride, bytes) == 0) {
+        parts.half_norms[k] = kCopy;
+        ++copies;
+        break;
+      }
+    }
+  }
+  if (copies == 0) return false;
+  std::int64_t distinct = 0;
+  for (std::int64_t k = 0; k < panels.kept; ++k) {
+    if (parts.half_norms[k] != kCopy) parts.ids[distinct++] = static_cast<std::int32_t>(panels.id(k));
+  }
+  panels.ids = parts.ids;
+  panels.kept = distinct;
+  return true;
+}
+
+void set_bounds(CodebookPanels& panels) {
+  const auto dim = static_cast<double>(panels.dim);
+  float largest = 0.0f;
+  for (std::int64_t k = 0; k < panels.kept; ++k) {
+    largest = panels.half_norms[k] > largest ? panels.half_norms[k] : largest;
+  }
+  const double square = 2.0 * largest * 1.001, radius = std::sqrt(square);
+  panels.direct_relative = static_cast<float>(2.2 * (dim + 8.0) * kRoundoff);
+  panels.direct_absolute = static_cast<float>((dim + 8.0) * 0x1p-140);
+  panels.bound_constant = static_cast<float>(1.02 * kRoundoff * (1.25 * dim + 16.0) * square);
+  panels.bound_linear = static_cast<float>(2.04 * kRoundoff * (dim + 10.0) * radius);
+  panels.bound_square = static_cast<float>((dim + 8.0) * 0x1p-50);
+  // Outside this range underflow or overflow could outgrow the roundings that are counted.
+  if (!(radius >= 0.25 && radius <= 0x1p40) || panels.dim > kMaxCertifiedDim) {
+    panels.bound_constant = kInfinity;
+  }
+  if (panels.dim > kMaxCertifiedDim) panels.direct_absolute = kInfinity;
+}
+
+}  // namespace
+
+std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
+  return 4 * round_up(dim, 16) + 3 * round_up(num_codes, 16) + round_up(table_size(num_codes), 16) +
+         2 * round_up(num_codes * dim, 16) +
+         (brief ? round_up(num_codes * ((dim + 1) / 2), 16) : 0);
+}
+
+void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,
+                 bool brief, float* memory, CodebookPanels& panels) {
+  const Parts parts(memory, num_codes, dim, brief);
+  panels = CodebookPanels{};
+  panels.codes = codes;
+  panels.stride = stride;
+  panels.num_codes = panels.kept = num_codes;
+  panels.dim = dim;
+  panels.centre = parts.centre;
+  panels.centred = parts.centred;
+  panels.half_norms = parts.half_norms;
+  panels.direct = parts.direct;
+  if (!survey(panels, parts)) {
+    std::int64_t kept = 0;
+    for (std::int64_t k = 0; k < num_codes; ++k) {
+      if (is_finite(codes + k * stride, dim)) parts.ids[kept++] = static_cast<std::int32_t>(k);
+    }
+    panels.kept = kept;
+    panels.ids = parts.ids;
+    survey(panels, parts);
+  }
+  if (panels.kept <= 1) return;
+  panels.scale = choose_scale(parts, dim);
+  const float share = 1.0f / static_cast<float>(panels.kept);
+  std::uint32_t state = 1;
+  for (std::int64_t d = 0; d < dim; ++d) {
+    const float mean = parts.centre[d] * share;
+    parts.centre[d] = std::isfinite(mean) ? mean : 0.5f * parts.low[d] + 0.5f * parts.high[d];
+    state = state * 1664525u + 1013904223u;
+    parts.weights[d] = static_cast<float>(state >> 8) * 0x1p-24f + 0.5f;
+  }
+  pack_centred(panels, parts);
+  if (drop_copies(panels, parts)) pack_centred(panels, parts);
+  set_bounds(panels);
+  if (brief && panels.bound_constant < kInfinity) pack_brief(parts.brief, panels);
+}
+
+void pack_direct(const CodebookPanels& panels) {
+  const std::int64_t dim = panels.dim;
+  for (std::int64_t first = 0; first < panels.kept; first += kPanelCodes) {
+    const std::int64_t count = std::min(kPanelCodes, panels.kept - first);
+    float* const out = panels.direct + first * dim;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float* const code = panels.codes + panels.id(first + i) * panels.stride;
+      for (std::int64_t d = 0; d < dim; ++d) out[d * count + i] = code[d] * panels.scale;
+    }
+  }
+}
+
+void LazyDirect::need(const CodebookPanels& panels) {
+  if (ready_.load(std::memory_order_acquire)) return;
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (ready_.load(std::memory_order_relaxed)) return;
+  pack_direct(panels);
+  ready_.store(true, std::memory_order_release);
+}
+
+}  // namespace spinlock

@@ -1,0 +1,249 @@
+#include "quantize_rows.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "accumulate_codes.hpp"
+#include "errors.hpp"
+#include "large_pages.hpp"
+#include "quantizer_jobs.hpp"
+#include "row_kernels.hpp"
+#include "simd/float_mode.hpp"
+#include "simd/parallel_for.hpp"
+
+namespace spinlock {
+namespace {
+
+// Rows looked up before their codes are gathered: few enough to be still in cache.
+constexpr std::int64_t kStepFloats = std::int64_t{1} << 17;
+constexpr std::int64_t kMinStep = 256;
+constexpr std::int64_t kMaxStep = 1024;
+// Ranges of codes that the statistics of a large quantizer are split into.
+constexpr std::int64_t kCodeRanges = 8;
+
+std::int64_t rows_per_step(std::int64_t dim) {
+  const std::int64_t rows = kStepFloats / dim / kTileRows * kTileRows;
+  return std::clamp(rows, kMinStep, kMaxStep);
+}
+
+class Run {
+ public:
+  Run(const QuantizeRequest& request, const QuantizeOutputs& outputs)
+      : request_(request),
+        outputs_(outputs),
+        kernels_(row_kernels(request.isa)),
+        work_(request, outputs) {}
+
+  void all() {
+    const auto count = static_cast<std::int64_t>(work_.order.size());
+    each(count, [this](std::int64_t t, int thread) {
+      QuantizerJob& job = ordered(t);
+      prepare(job);
+      if (!job.whole()) return;
+      if (job.chunks == 1) run_chunk(job, 0, thread);
+      finish(job);
+      write_codes(job, 0, job.panels.num_codes, thread);
+    });
+    each(static_cast<std::int64_t>(work_.tasks.size()), [this](std::int64_t t, int thread) {
+      const ChunkTask task = work_.tasks[static_cast<std::size_t>(t)];
+      run_chunk(work_.jobs[static_cast<std::size_t>(task.job)], task.chunk, thread);
+    });
+    if (outside_.load() >= 0) throw_outside();
+    const std::int64_t first = count - work_.cut;
+    each(work_.cut, [this, first](std::int64_t t, int) { finish(ordered(first + t)); });
+    each(work_.cut * kCodeRanges, [this, first](std::int64_t t, int thread) {
+      QuantizerJob& job = ordered(first + t / kCodeRanges);
+      const std::int64_t range = t % kCodeRanges, codes = job.panels.num_codes;
+      write_codes(job, codes * range / kCodeRanges, codes * (range + 1) / kCodeRanges, thread);
+    });
+  }
+
+ private:
+  template <typename Body>
+  void each(std::int64_t count, const Body& body) {
+    parallel_for(count, work_.threads, [&body](std::int64_t task, int thread) {
+      const DefaultFloatMode mode;
+      body(task, thread);
+    });
+  }
+
+  QuantizerJob& ordered(std::int64_t t) {
+    return work_.jobs[static_cast<std::size_t>(work_.order[static_cast<std::size_t>(t)])];
+  }
+  bool wants_error() const {
+    return outputs_.squared_error != nullptr || outputs_.losses != nullptr;
+  }
+  static std::size_t at(const QuantizerJob& job) { return static_cast<std::size_t>(job.quantizer); }
+
+  void prepare(QuantizerJob& job) {
+    const PackingPlan& plan = request_.plan;
+    const std::size_t q = at(job);
+    const float* const codes =
+        request_.weight == nullptr ? nullptr : request_.weight + plan.weight_offsets[q];
+    if (job.panel_memory != nullptr) {
+      pack_panels(codes, plan.padded_dims[q], plan.codebook_sizes[q], plan.dims[q],
+                  job.brief, job.panel_memory, job.panels);
+    } else {
+      job.panels.codes = codes;
+      job.panels.stride = plan.padded_dims[q];
+      job.panels.num_codes = plan.codebook_sizes[q];
+      job.panels.dim = plan.dims[q];
+    }
+  }
+
+  void run_chunk(QuantizerJob& job, std::int64_t chunk, int thread) {
+    const std::int64_t begin = chunk * job.chunk_rows;
+    const std::int64_t end = std::min(begin + job.chunk_rows, request_.num_rows);
+    const bool counted =
+        job.statistics == Statistics::kCounts || job.statistics == Statistics::kTables;
+    const bool tables = job.statistics == Statistics::kTables;
+    const bool settles = tables || outputs_.quantized != nullptr || wants_error();
+    const std::int64_t num_codes = job.panels.num_codes;
+    std::int32_t* const counts = counted ? job.counts + chunk * num_codes : nullptr;
+    RowOutputs out;
+    if (counted) std::fill_n(counts, num_codes, 0);
+    if (tables) {
+      out.sums_stride = job.sums_stride;
+      out.sums = job.sums + chunk * num_codes * job.sums_stride;
+      std::fill_n(out.sums, num_codes * job.sums_stride, 0.0f);
+    }
+    double error = 0.0;
+    std::int64_t skipped = 0;
+    const std::int64_t step = rows_per_step(job.panels.dim) * (settles ? 1 : 8);
+    for (std::int64_t first = begin; first < end; first += step) {
+      const Rows rows{request_.latents + first * request_.row_stride +
+                          request_.plan.input_offsets[at(job)],
+                      request_.row_stride, std::min(step, end - first)};
+      std::int32_t* const chosen =
+          job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
+      choose(job, rows, first, work_.tile(thread), chosen);
+      skipped += record(job, first, rows.count, chosen, counts);
+      if (!settles) continue;
+      if (outputs_.quantized != nullptr) {
+        out.quantized_stride = request_.plan.input_width;
+        out.quantized = outputs_.quantized + first * out.quantized_stride +
+                        request_.plan.input_offsets[at(job)];
+      }
+      error += kernels_.settle(job.panels, rows, chosen, out);
+    }
+    job.errors[chunk] = error;
+    job.skipped[chunk] = skipped;
+  }
+
+  // The code of each row, or kSkipped.
+  void choose(QuantizerJob& job, const Rows& rows, std::int64_t first, float* memory,
+              std::int32_t* chosen) {
+    if (request_.given != nullptr) return take_given(job, rows, first, chosen);
+    if (job.few_rows) return kernels_.nearest_few(job.panels, rows, memory, chosen);
+    kernels_.nearest(job.panels, *job.direct, rows, memory, chosen);
+  }
+
+  void take_given(const QuantizerJob& job, const Rows& rows, std::int64_t first,
+                  std::int32_t* chosen) {
+    kernels_.find_skipped(job.panels.dim, rows, chosen);
+    const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
+    const std::int64_t* const given = request_.given + first * width + job.quantizer;
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      const std::int64_t code = given[i * width];
+      if (code < 0 || code >= job.panels.num_codes) {
+        outside_.store(job.quantizer);
+        chosen[i] = kSkipped;
+      } else if (chosen[i] != kSkipped) {
+        chosen[i] = static_cast<std::int32_t>(code);
+      }
+    }
+  }
+
+  // Writes indices and counts; returns the number of skipped rows.
+  std::int64_t record(const QuantizerJob& job, std::int64_t first, std::int64_t count,
+                      const std::int32_t* chosen, std::int32_t* counts) {
+    const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
+    if (outputs_.indices != nullptr) {
+      std::int64_t* const indices = outputs_.indices + first * width + job.quantizer;
+      for (std::int64_t i = 0; i < count; ++i) indices[i * width] = std::max(chosen[i], 0);
+    }
+    std::int64_t skipped = 0;
+    for (std::int64_t i = 0; i < count; ++i) skipped += chosen[i] < 0;
+    if (counts == nullptr) return skipped;
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (chosen[i] != kSkipped) ++counts[chosen[i]];
+    }
+    return skipped;
+  }
+
+  void finish(QuantizerJob& job) {
+    double error = 0.0;
+    std::int64_t skipped = 0;
+    for (std::int64_t chunk = 0; chunk < job.chunks; ++chunk) {
+      error += job.errors[chunk];
+      skipped += job.skipped[chunk];
+    }
+    const std::size_t q = at(job);
+    if (outputs_.squared_error != nullptr) outputs_.squared_error[q] = error;
+    if (outputs_.losses != nullptr) {
+      const std::int64_t terms = (request_.num_rows - skipped) * job.panels.dim;
+      outputs_.losses[q] = static_cast<float>(error / static_cast<double>(std::max<std::int64_t>(terms, 1)));
+    }
+    if (outputs_.skipped != nullptr) outputs_.skipped[q] = skipped;
+    if (outputs_.counts == nullptr) return;
+    float* const counts = outputs_.counts + request_.plan.code_offsets[q];
+    count_codes(job, request_.num_rows, counts);
+    const CodeState* const state = outputs_.state;
+    if (state == nullptr) return;
+    job.refresh.emplace(request_.plan, q, *state);
+    job.refresh->count(counts);
+    if (state->epoch_skipped != nullptr) state->epoch_skipped[q] += skipped;
+    if (state->epoch_counts == nullptr) return;
+    std::int64_t* const epoch = state->epoch_counts + request_.plan.code_offsets[q];
+    for (std::int64_t k = 0; k < job.panels.num_codes; ++k) {
+      epoch[k] += static_cast<std::int64_t>(counts[k]);
+    }
+  }
+
+  void write_codes(const QuantizerJob& job, std::int64_t first, std::int64_t end, int thread) {
+    if (outputs_.sums == nullptr && outputs_.state == nullptr) return;
+    const PackingPlan& plan = request_.plan;
+    const std::size_t q = at(job);
+    const std::int64_t dim = job.panels.dim, stride = plan.padded_dims[q];
+    float* const sums = outputs_.sums == nullptr ? nullptr : outputs_.sums + plan.weight_offsets[q];
+    for (std::int64_t k = first; k < end; ++k) {
+      const float* const sum = sum_code(job, request_.latents + plan.input_offsets[q],
+                                        request_.row_stride, k, work_.tile(thread));
+      if (sums != nullptr) {
+        std::copy_n(sum, dim, sums + k * stride);
+        std::fill(sums + k * stride + dim, sums + (k + 1) * stride, 0.0f);
+      }
+      if (job.refresh) job.refresh->refresh(k, sum);
+    }
+    if (sums == nullptr || end < job.panels.num_codes) return;
+    const std::int64_t next =
+        q + 1 < plan.num_quantizers() ? plan.weight_offsets[q + 1] : plan.weight_size;
+    std::fill(sums + end * stride, outputs_.sums + next, 0.0f);
+  }
+
+  [[noreturn]] void throw_outside() const {
+    const std::int64_t q = outside_.load();
+    throw_layout_error("indices[:, ", q, "]: expected values in 0..",
+                       request_.plan.codebook_sizes[static_cast<std::size_t>(q)] - 1,
+                       ", got others; were they made with another layout?");
+  }
+
+  const QuantizeRequest& request_;
+  const QuantizeOutputs& outputs_;
+  const RowKernels& kernels_;
+  QuantizerJobs work_;
+  std::atomic<std::int64_t> outside_{-1};
+};
+
+}  // namespace
+
+void quantize_rows(const QuantizeRequest& request, const QuantizeOutputs& outputs) {
+  if (outputs.quantized != nullptr) {
+    prefer_large_pages(outputs.quantized,
+                       request.num_rows * request.plan.input_width *
+                           static_cast<std::int64_t>(sizeof(float)));
+  }
+  Run(request, outputs).all();
+}
+
+}  // namespace spinlock

@@ -1,0 +1,173 @@
+// The quantizer for Python: buffers come as (address, elements), so that no tensor library is
+// needed here; extents are checked, types are the caller's word.
+
+#include "quantizer_bindings.hpp"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "checked_math.hpp"
+#include "codebook_layout.hpp"
+#include "errors.hpp"
+#include "quantize_rows.hpp"
+#include "refresh_codes.hpp"
+#include "simd/isa.hpp"
+
+namespace py = pybind11;
+
+namespace spinlock {
+namespace {
+
+// (address, elements)
+using Buffer = std::pair<std::uintptr_t, std::int64_t>;
+
+// (address, rows, columns, elements from one row to the next)
+using RowBuffer = std::tuple<std::uintptr_t, std::int64_t, std::int64_t, std::int64_t>;
+
+// (EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)
+using StateBuffers = std::tuple<Buffer, Buffer, Buffer, std::optional<Buffer>,
+                                std::optional<Buffer>, double, double>;
+
+template <typename Value>
+Value* checked(const char* name, const Buffer& buffer, std::int64_t elements) {
+  if (buffer.second != elements) {
+    throw_layout_error(name, ": expected ", elements, " elements, got ", buffer.second,
+                       "; allocate it for this layout and this number of rows");
+  }
+  // Empty tensors have no memory, but are not None.
+  alignas(64) static std::byte nothing[64];
+  if (elements == 0) return reinterpret_cast<Value*>(nothing);
+  if (buffer.first == 0 || buffer.first % alignof(Value) != 0) {
+    throw_layout_error(name, ": expected the address of ", elements, " elements of ",
+                       sizeof(Value), " bytes, got ", buffer.first,
+                       "; pass a tensor that has memory");
+  }
+  return reinterpret_cast<Value*>(buffer.first);
+}
+
+template <typename Value>
+Value* checked(const char* name, const std::optional<Buffer>& buffer, std::int64_t elements) {
+  return buffer ? checked<Value>(name, *buffer, elements) : nullptr;
+}
+
+std::int64_t cells(std::int64_t rows, std::int64_t columns) {
+  return checked_multiply(rows, columns, [rows, columns] {
+    throw_layout_error("rows: expected a matrix of at most 2^63 - 1 elements, got ", rows, " x ",
+                       columns, "; pass fewer rows at a time");
+  });
+}
+
+const float* checked_rows(const PackingPlan& plan, const RowBuffer& latents) {
+  const auto& [address, rows, columns, stride] = latents;
+  if (rows < 0 || columns != plan.input_width) {
+    throw_layout_error("latents: expected [rows, ", plan.input_width, "], got [", rows, ", ",
+                       columns, "]; put the dims of all quantizers side by side");
+  }
+  if (rows > 0) cells(rows, std::max(stride, columns));
+  if (rows > 1 && stride < 0) {
+    throw_layout_error("latents: expected rows that ascend in memory, got a stride of ", stride,
+                       " elements; copy them");
+  }
+  return checked<const float>("latents", Buffer{address, rows * columns}, rows * columns);
+}
+
+CodeState checked_state(const PackingPlan& plan, const StateBuffers& buffers) {
+  const auto count = static_cast<std::int64_t>(plan.num_quantizers());
+  const auto& [counts, sums, weight, epoch_counts, epoch_skipped, decay, epsilon] = buffers;
+  if (!(decay >= 0.0 && decay < 1.0) || !(epsilon > 0.0 && std::isfinite(epsilon))) {
+    throw_layout_error("decay and epsilon: expected 0 <= decay < 1 and epsilon > 0, got ", decay,
+                       " and ", epsilon, "; 0.99 and 1e-5 are usual");
+  }
+  return {checked<float>("ema_counts", counts, plan.total_codes),
+          checked<float>("ema_sums", sums, plan.weight_size),
+          checked<float>("weight", weight, plan.weight_size),
+          checked<std::int64_t>("epoch_counts", epoch_counts, plan.total_codes),
+          checked<std::int64_t>("epoch_skipped", epoch_skipped, count),
+          decay,
+          epsilon};
+}
+
+void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
+                      const std::optional<Buffer>& weight, const std::optional<Buffer>& given,
+                      const std::optional<Buffer>& indices, const std::optional<Buffer>& quantized,
+                      const std::optional<Buffer>& squared_error,
+                      const std::optional<Buffer>& losses, const std::optional<Buffer>& counts, const std::optional<Buffer>& sums,
+                      const std::optional<Buffer>& skipped,
+                      const std::optional<StateBuffers>& state, int threads,
+                      const std::string& isa) {
+  const auto count = static_cast<std::int64_t>(plan.num_quantizers());
+  const float* const rows = checked_rows(plan, latents);
+  const std::int64_t num_rows = std::get<1>(latents);
+  const std::int64_t chosen = cells(num_rows, count);
+  const QuantizeRequest request{
+      plan,
+      rows,
+      num_rows,
+      std::get<3>(latents),
+      checked<const float>("weight", weight, plan.weight_size),
+      checked<const std::int64_t>("given", given, chosen),
+      threads,
+      resolve_isa(isa)};
+  std::optional<CodeState> moved;
+  if (state) moved = checked_state(plan, *state);
+  QuantizeOutputs outputs;
+  outputs.indices = checked<std::int64_t>("indices", indices, chosen);
+  outputs.quantized = checked<float>("quantized", quantized, cells(num_rows, plan.input_width));
+  outputs.squared_error = checked<double>("squared_error", squared_error, count);
+  outputs.losses = checked<float>("losses", losses, count);
+  outputs.counts = checked<float>("counts", counts, plan.total_codes);
+  outputs.sums = checked<float>("sums", sums, plan.weight_size);
+  outputs.skipped = checked<std::int64_t>("skipped", skipped, count);
+  outputs.state = moved ? &*moved : nullptr;
+  if (request.weight == nullptr &&
+      (request.given == nullptr || outputs.quantized != nullptr ||
+       outputs.squared_error != nullptr || outputs.losses != nullptr)) {
+    throw_layout_error("weight: expected the codes, got None; only statistics of given indices do "
+                       "without them");
+  }
+  if (outputs.counts == nullptr && (outputs.sums != nullptr || outputs.state != nullptr)) {
+    throw_layout_error("counts: expected a buffer beside sums or state, got None; pass one");
+  }
+  const py::gil_scoped_release unlocked;
+  quantize_rows(request, outputs);
+}
+
+void refresh_codes_at(const PackingPlan& plan, const Buffer& counts, const Buffer& sums,
+                      const StateBuffers& state, int threads) {
+  const CodeState moved = checked_state(plan, state);
+  const auto* const batch_counts = checked<const float>("counts", counts, plan.total_codes);
+  const auto* const batch_sums = checked<const float>("sums", sums, plan.weight_size);
+  const py::gil_scoped_release unlocked;
+  refresh_codes(plan, batch_counts, batch_sums, moved, threads);
+}
+
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const Isa isa : available_isas()) names.emplace_back(isa_name(isa));
+  return names;
+}
+
+}  // namespace
+
+void bind_quantizer(py::module_& module) {
+  const py::none none;
+  module.def("quantize_rows", &quantize_rows_at, py::arg("plan"), py::arg("latents"),
+             py::arg("weight"), py::kw_only(), py::arg("given") = none, py::arg("indices") = none,
+             py::arg("quantized") = none, py::arg("squared_error") = none,
+             py::arg("losses") = none, py::arg("counts") = none, py::arg("sums") = none, py::arg("skipped") = none,
+             py::arg("state") = none, py::arg("threads") = 1, py::arg("isa") = "");
+  module.def("refresh_codes", &refresh_codes_at, py::arg("plan"), py::arg("counts"),
+             py::arg("sums"), py::arg("state"), py::kw_only(), py::arg("threads") = 1);
+  module.def("instruction_sets", &instruction_sets);
+}
+
+}  // namespace spinlock

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+
+#include "codebook_panels.hpp"
+#include "simd/isa.hpp"
+
+namespace spinlock {
+
+// What a lookup writes for a row that is not finite.
+inline constexpr std::int32_t kSkipped = -1;
+
+// `count` rows of one quantizer's columns, `stride` elements apart.
+struct Rows {
+  const float* data;
+  std::int64_t stride;
+  std::int64_t count;
+};
+
+// Where the rows of one quantizer go once their codes are known. Null members are left alone.
+struct RowOutputs {
+  float* quantized = nullptr;  // code of each row, [count, D]
+  std::int64_t quantized_stride = 0;
+  float* sums = nullptr;  // += rows by code, [K, sums_stride]: a multiple of 16, 64-byte aligned
+  std::int64_t sums_stride = 0;
+};
+
+// Working memory of one thread for the lookups below.
+inline std::int64_t lookup_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
+  const std::int64_t groups = num_codes / (kPanelCodes * brief_panels_per_group(dim)) + 1;
+  const std::int64_t extra = brief ? kTileRows * ((dim + 1) / 2 + groups) : 0;
+  const std::int64_t tiles = 2 * kTileRows * dim + extra;
+  return tiles < num_codes ? num_codes : tiles;
+}
+
+// The inner loops of one instruction set. All of them take rows of one quantizer.
+struct RowKernels {
+  // out[i] = nearest code or kSkipped, through panels. `memory` holds lookup_floats aligned floats.
+  void (*nearest)(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* memory,
+                  std::int32_t* out);
+  // The same without panels, for a handful of rows; of `panels` it reads codes, stride, num_codes
+  // and dim. `distances` holds num_codes floats.
+  void (*nearest_few)(const CodebookPanels& panels, const Rows& rows, float* distances,
+                      std::int32_t* out);
+  // Gathers codes and adds rows up by code; returns the squared error. `chosen` as from a lookup.
+  // Without panels.codes it only adds up, and returns 0.
+  double (*settle)(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+                   const RowOutputs& outputs);
+  // out[i] = 0 for a finite row, kSkipped for any other.
+  void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
+  // Whether `nearest` makes use of panels.brief.
+  bool brief;
+};
+
+const RowKernels& row_kernels(Isa isa);
+
+const RowKernels& portable_row_kernels();
+const RowKernels& avx2_row_kernels();
+const RowKernels& avx512_row_kernels();
+const RowKernels& avx512_bf16_row_kernels();
+
+}  // namespace spinlock

@@ -1,0 +1,14 @@
+#include "row_kernels.hpp"
+#include "simd/vectors_avx512.hpp"
+// Vectors first: what follows is compiled for them.
+#include "simd/nearest_rows.hpp"
+#include "simd/settle_rows.hpp"
+
+namespace spinlock {
+
+const RowKernels& avx512_row_kernels() {
+  static constexpr RowKernels kernels{nearest, nearest_few, settle, find_skipped, false};
+  return kernels;
+}
+
+}  // namespace spinlock

@@ -1,0 +1,319 @@
+#pragma once
+
+#include <cstdint>
+
+#include "simd/few_rows.hpp"
+#include "simd/row_tile.hpp"
+#include "simd/truth.hpp"
+#ifdef SPINLOCK_BRIEF
+#include "simd/brief_rows.hpp"
+#endif
+
+// The certified lookup of one quantizer; docs/kernels-cpu.md proves that it returns the truth's codes.
+
+namespace spinlock {
+namespace {
+
+constexpr std::int64_t kManyCodes = 256;
+// A tile with more undecided rows than this goes to the direct form, and so do the next ones.
+constexpr int kMaxUndecided = kRows / 8;
+constexpr int kDirectTiles = 32;
+
+// Rows that wait until a tile of them is full.
+struct Queue {
+  const float* row[2 * kRows];
+  std::int32_t* out[2 * kRows];
+  float limit[2 * kRows];
+  int count = 0;
+
+  void push(const float* values, std::int32_t* to, float within) {
+    row[count] = values;
+    out[count] = to;
+    limit[count++] = within;
+  }
+};
+
+class NearestRows {
+ public:
+  // `memory`: lookup_floats: a tile, as much again for rows that do not lie as a tile wants them,
+  // and what the bfloat16 pass needs.
+  NearestRows(const CodebookPanels& panels, LazyDirect& direct, float* memory)
+      : panels_(panels),
+        direct_(direct),
+        tile_(memory),
+        copies_(memory + kRows * panels.dim)
+#ifdef SPINLOCK_BRIEF
+        ,
+        brief_(panels, memory + 2 * kRows * panels.dim)
+#endif
+  {
+  }
+
+  void run(const Rows& rows, std::int32_t* out) {
+    for (std::int64_t first = 0; first < rows.count; first += kRows) {
+      const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
+      const Rows part{rows.data + first * rows.stride, rows.stride, count};
+      prefetch(rows, first + kRows);
+#ifdef SPINLOCK_BRIEF
+      if (panels_.brief != nullptr && count == kRows && !direct_.brief.take()) {
+        if (brief_tile(part, out + first)) {
+          while (undecided_.count >= kRows) flush_undecided();
+          while (close_.count >= kRows) flush_close();
+          continue;
+        }
+        direct_.brief.set(kDirectTiles);
+      }
+#endif
+      const bool passed = direct_.expanded.take();
+      if (passed || !expanded_tile(part, out + first)) {
+        if (!passed) direct_.expanded.set(kDirectTiles);
+        direct_tile(in_whole_vectors(part), [&](int i) { return part.data + i * part.stride; },
+                    [&](int i) { return out + first + i; });
+      }
+      while (undecided_.count >= kRows) flush_undecided();
+      while (close_.count >= kRows) flush_close();
+    }
+    while (undecided_.count > 0 && !few_alone(undecided_)) flush_undecided();
+    while (close_.count > 0 && !few_alone(close_)) flush_close();
+  }
+
+ private:
+  // The last rows of a queue one by one, where that costs less than a vector of them.
+  bool few_alone(Queue& queue) {
+    if (queue.count * (panels_.dim + 40) > 16 * panels_.dim) return false;
+    for (int i = 0; i < queue.count; ++i) {
+      nearest_few(panels_, Rows{queue.row[i], 0, 1}, tile_, queue.out[i]);
+    }
+    queue.count = 0;
+    return true;
+  }
+
+  // The rows, copied and followed by zeros if they would leave a vector unfilled.
+  Rows in_whole_vectors(const Rows& rows) const {
+    if (rows.count % V::kLanes == 0) return rows;
+    for (std::int64_t i = 0; i < rows.count; ++i) copy_row(rows.data + i * rows.stride, i);
+    return filled_copies(rows.count);
+  }
+
+  Rows copied(const float* const* rows, int count) const {
+    for (int i = 0; i < count; ++i) copy_row(rows[i], i);
+    return filled_copies(count);
+  }
+
+  Rows filled_copies(std::int64_t count) const {
+    for (std::int64_t i = count; i % V::kLanes != 0; ++i) {
+      for (std::int64_t d = 0; d < panels_.dim; ++d) copies_[i * panels_.dim + d] = 0.0f;
+    }
+    return {copies_, panels_.dim, count};
+  }
+
+  void copy_row(const float* row, std::int64_t to) const {
+    __builtin_memcpy(copies_ + to * panels_.dim, row,
+                     static_cast<std::size_t>(panels_.dim) * sizeof(float));
+  }
+
+  // Rows of the next tile: what they need from memory arrives while this one is scored.
+  void prefetch(const Rows& rows, std::int64_t first) const {
+    const std::int64_t end = first + kRows < rows.count ? first + kRows : rows.count;
+    for (std::int64_t i = first; i < end; ++i) {
+      const float* const row = rows.data + i * rows.stride;
+      for (std::int64_t d = 0; d < panels_.dim; d += 16) __builtin_prefetch(row + d, 0, 2);
+    }
+  }
+
+  // What the expanded form may be off by, for the best code and for any other together.
+  Floats margin(Floats squares) const {
+    const Floats linear = V::add_product(V::all(panels_.bound_linear), V::square_root(squares),
+                                         V::all(panels_.bound_constant));
+    return V::add_product(V::all(panels_.bound_square), squares, linear);
+  }
+
+  // Expanded form; false, with nothing kept, if too many rows are undecided.
+  bool expanded_tile(const Rows& rows, std::int32_t* out) {
+    alignas(64) float squares[kRows];
+    const auto count = static_cast<int>(rows.count);
+    load_tile<true>(in_whole_vectors(rows), panels_, tile_, squares);
+    for (int r = 0; r < count; r += V::kLanes) {
+      V::store(ranking_.margin + r, margin(V::load(squares + r)));
+    }
+    rank<false>(count);
+    std::uint64_t undecided = 0;
+    for (int r = 0; r < count; r += V::kLanes) {
+      const Floats within = V::add(V::load(ranking_.best + r), V::load(ranking_.margin + r));
+      const V::Mask open = V::not_above(V::load(ranking_.second + r), within);
+      undecided |= static_cast<std::uint64_t>(V::bits(open)) << r;
+    }
+    if (count < kRows) undecided &= (std::uint64_t{1} << count) - 1;
+    if (__builtin_popcountll(undecided) > kMaxUndecided) return false;
+    write(count, out);
+    for (; undecided != 0; undecided &= undecided - 1) {
+      const int i = __builtin_ctzll(undecided);
+      const float* const row = rows.data + i * rows.stride;
+      if (row_is_finite(row, panels_.dim)) {
+        undecided_.push(row, out + i, 0.0f);
+      } else {
+        out[i] = kSkipped;
+      }
+    }
+    return true;
+  }
+
+#ifdef SPINLOCK_BRIEF
+  // A whole tile by the bfloat16 pass; false, with nothing kept, if that left too many groups.
+  bool brief_tile(const Rows& rows, std::int32_t* out) {
+    alignas(64) float squares[kRows];
+    load_tile<true>(rows, panels_, tile_, squares);
+    brief_.pack(tile_);
+    const Floats radius = V::all(panels_.brief_radius), lost = V::all(panels_.brief_residual);
+    for (int r = 0; r < kRows; r += V::kLanes) {
+      const Floats s = V::load(squares + r), rest = V::load(brief_.residual + r);
+      const Floats reach = V::add(V::square_root(s), rest);
+      const Floats rounded = V::add_product(rest, radius, V::multiply(reach, lost));
+      V::store(ranking_.margin + r, V::add(margin(s), rounded));
+    }
+    const std::int64_t groups = brief_.scan(ranking_.margin);
+    // Rows without a finite bound go elsewhere at once.
+    for (int i = 0; i < kRows; ++i) {
+      if (!(ranking_.margin[i] < kInfinity)) brief_.limit[i] = __builtin_nanf("");
+    }
+    if (!brief_.list(groups)) return false;
+    for (int i = 0; i < kRows; ++i) {
+      const float* const row = rows.data + i * rows.stride;
+      if (brief_.count[i] > 0 && brief_.count[i] <= kMaxGroups) {
+        out[i] = brief_.choose(i, row);
+      } else if (row_is_finite(row, panels_.dim)) {
+        undecided_.push(row, out + i, 0.0f);
+      } else {
+        out[i] = kSkipped;
+      }
+    }
+    return true;
+  }
+#endif
+
+  // Direct form; rows that it cannot decide are queued, from where row(i) says that they lie, with
+  // the limit of their candidates.
+  template <typename Row, typename Out>
+  void direct_tile(const Rows& rows, const Row& row, const Out& out) {
+    direct_.need(panels_);
+    const auto count = static_cast<int>(rows.count);
+    load_tile<false>(rows, panels_, tile_, nullptr);
+    ranking_.relative = panels_.direct_relative;
+    for (int r = 0; r < kRows; r += V::kLanes) {
+      V::store(ranking_.margin + r, V::all(panels_.direct_absolute));
+    }
+    rank<true>(count);
+    for (int i = 0; i < count; ++i) {
+      const float best = ranking_.best[i];
+      const float within = best + (best * panels_.direct_relative + panels_.direct_absolute);
+      if (ranking_.second[i] > within) {
+        *out(i) = static_cast<std::int32_t>(panels_.id(ranking_.position[i]));
+      } else if (row_is_finite(row(i), panels_.dim)) {
+        close_.push(row(i), out(i), within);
+      } else {
+        *out(i) = kSkipped;
+      }
+    }
+  }
+
+  void flush_undecided() {
+    const int count = undecided_.count < kRows ? undecided_.count : kRows;
+    undecided_.count -= count;
+    const float* const* const row = undecided_.row + undecided_.count;
+    std::int32_t* const* const to = undecided_.out + undecided_.count;
+    direct_tile(copied(row, count), [row](int i) { return row[i]; }, [to](int i) { return to[i]; });
+    while (close_.count >= kRows) flush_close();
+  }
+
+  // Lists the codes within each row's limit and compares them in the form of the truth.
+  void flush_close() {
+    const int count = close_.count < kRows ? close_.count : kRows;
+    close_.count -= count;
+    const float* const* const row = close_.row + close_.count;
+    std::int32_t* const* const out = close_.out + close_.count;
+    candidates_.count = 0;
+    candidates_.overflow = false;
+    bool bounded = true;
+    for (int i = 0; i < kRows; ++i) {
+      candidates_.limit[i] = i < count ? close_.limit[close_.count + i] : -1.0f;
+      if (i < count) bounded = bounded && candidates_.limit[i] < kInfinity;
+    }
+    if (bounded) {
+      load_tile<false>(copied(row, count), panels_, tile_, nullptr);
+      scan<true>(panels_, tile_, count, Collect{candidates_, count});
+    }
+    std::int64_t chosen[kRows];
+    if (bounded && !candidates_.overflow) {
+      compare_candidates(row, count, chosen);
+    } else {
+      true_nearest_rows(panels_, row, count, tile_, chosen);
+    }
+    for (int i = 0; i < count; ++i) *out[i] = static_cast<std::int32_t>(chosen[i]);
+  }
+
+  void compare_candidates(const float* const* row, int count, std::int64_t* chosen) {
+    TrueNearest nearest[kRows];
+    for (int i = 0; i < count; ++i) nearest[i] = {.row = row[i], .dim = panels_.dim};
+    for (int c = 0; c < candidates_.count; ++c) {
+      const std::int64_t id = panels_.id(candidates_.position[c]);
+      nearest[candidates_.row[c]].offer(panels_.codes + id * panels_.stride, id);
+    }
+    for (int i = 0; i < count; ++i) {
+      nearest[i].decide();
+      chosen[i] = nearest[i].chosen;
+    }
+  }
+
+  template <bool kDirect>
+  void rank(int count) {
+    ranking_.clear();
+    if (panels_.kept >= kManyCodes) {
+      scan<kDirect>(panels_, tile_, count, Rank<true, kDirect>{ranking_});
+    } else {
+      scan<kDirect>(panels_, tile_, count, Rank<false, kDirect>{ranking_});
+    }
+  }
+
+  void write(int count, std::int32_t* out) const {
+    if (panels_.ids == nullptr) {
+      for (int i = 0; i < count; ++i) out[i] = ranking_.position[i];
+    } else {
+      for (int i = 0; i < count; ++i) out[i] = panels_.ids[ranking_.position[i]];
+    }
+  }
+
+  const CodebookPanels& panels_;
+  LazyDirect& direct_;
+  float* tile_;
+  float* copies_;
+  Ranking ranking_;
+  Candidates candidates_;
+  Queue undecided_;
+  Queue close_;
+#ifdef SPINLOCK_BRIEF
+  BriefRows brief_;
+#endif
+};
+
+void find_skipped(std::int64_t dim, const Rows& rows, std::int32_t* out) {
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    out[i] = row_is_finite(rows.data + i * rows.stride, dim) ? 0 : kSkipped;
+  }
+}
+
+void nearest(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* memory,
+             std::int32_t* out) {
+  if (panels.kept > 1) {
+    NearestRows(panels, direct, memory).run(rows, out);
+    return;
+  }
+  // One finite code is nearest to everything; without any, all are infinitely far: index 0.
+  find_skipped(panels.dim, rows, out);
+  if (panels.kept == 0 || panels.id(0) == 0) return;
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    if (out[i] != kSkipped) out[i] = static_cast<std::int32_t>(panels.id(0));
+  }
+}
+
+}  // namespace
+}  // namespace spinlock

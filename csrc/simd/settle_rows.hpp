@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+
+#include "simd/row_tile.hpp"
+
+// What follows a lookup: codes gathered, squared errors and sums by code.
+
+namespace spinlock {
+namespace {
+
+// float32 sums of squares outside this range may have over- or underflowed.
+constexpr float kSmallestSquares = 1e-28f;
+constexpr float kLargestSquares = 1e37f;
+
+// Sums of squared errors, several at a time: one chain of additions would set the pace.
+constexpr int kErrors = 4;
+constexpr std::int64_t kAhead = 16;
+
+// kWhole full vectors, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
+template <int kWhole, bool kGather, bool kSum, bool kError>
+SPINLOCK_INLINE void settle_row(const float* x, const float* code, std::int64_t whole, int rest,
+                                float* quantized, float* sums, Floats (&errors)[kErrors]) {
+  const std::int64_t vectors = kWhole < 0 ? whole : kWhole;
+  for (std::int64_t v = 0; v < vectors; ++v) {
+    const std::int64_t d = v * V::kLanes;
+    const Floats value = V::load_any(x + d);
+    if constexpr (kSum) V::store(sums + d, V::add(V::load(sums + d), value));
+    if constexpr (kError) {
+      const Floats c = V::load_any(code + d);
+      if constexpr (kGather) V::store_any(quantized + d, c);
+      const Floats difference = V::subtract(value, c);
+      Floats& error = errors[kWhole < 0 ? 0 : v % (kErrors - 1)];
+      error = V::add_product(difference, difference, error);
+    }
+  }
+  const std::int64_t d = vectors * V::kLanes;
+  const Floats value = V::load_first(x + d, rest);
+  if constexpr (kSum) V::store(sums + d, V::add(V::load(sums + d), value));
+  if constexpr (kError) {
+    const Floats c = V::load_first(code + d, rest);
+    if constexpr (kGather) V::store_first(quantized + d, c, rest);
+    const Floats difference = V::subtract(value, c);
+    errors[kErrors - 1] = V::add_product(difference, difference, errors[kErrors - 1]);
+  }
+}
+
+double exact_squared_error(const CodebookPanels& panels, const Rows& rows,
+                           const std::int32_t* chosen, std::int64_t first, std::int64_t end) {
+  double total = 0.0;
+  for (std::int64_t i = first; i < end; ++i) {
+    if (chosen[i] == kSkipped) continue;
+    const float* const x = rows.data + i * rows.stride;
+    const float* const code = panels.codes + chosen[i] * panels.stride;
+    for (std::int64_t d = 0; d < panels.dim; ++d) {
+      const double difference = static_cast<double>(x[d]) - static_cast<double>(code[d]);
+      total += difference * difference;
+    }
+  }
+  return total;
+}
+
+template <int kWhole, bool kGather, bool kSum, bool kError>
+double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+                  const RowOutputs& outputs) {
+  const std::int64_t whole = (panels.dim - 1) / V::kLanes;
+  const auto rest = static_cast<int>(panels.dim - whole * V::kLanes);
+  double total = 0.0;
+  for (std::int64_t first = 0; first < rows.count; first += kRows) {
+    const std::int64_t end = rows.count - first < kRows ? rows.count : first + kRows;
+    Floats errors[kErrors];
+    for (Floats& error : errors) error = V::all(0.0f);
+    for (std::int64_t i = first; i < end; ++i) {
+      float* const quantized = kGather ? outputs.quantized + i * outputs.quantized_stride : nullptr;
+      if constexpr (kGather) {
+        // Rows lie apart by the width of all quantizers: no prefetcher of the machine finds them.
+        const float* const next = quantized + kAhead * outputs.quantized_stride;
+        for (std::int64_t d = 0; d < panels.dim; d += 16) __builtin_prefetch(next + d, 1);
+      }
+      if (chosen[i] == kSkipped) {
+        if constexpr (kGather) {
+          for (std::int64_t d = 0; d < panels.dim; ++d) quantized[d] = panels.codes[d];
+        }
+        continue;
+      }
+      const std::int64_t k = chosen[i];
+      float* const sums = kSum ? outputs.sums + k * outputs.sums_stride : nullptr;
+      settle_row<kWhole, kGather, kSum, kError>(
+          rows.data + i * rows.stride, kError ? panels.codes + k * panels.stride : nullptr, whole,
+          rest, quantized, sums, errors);
+    }
+    if constexpr (!kError) continue;
+    // At most kRows * D / kLanes non-negative terms per lane in float32, the rest in float64.
+    const float squares =
+        V::sum(V::add(V::add(errors[0], errors[1]), V::add(errors[2], errors[3])));
+    const bool safe = squares > kSmallestSquares && squares < kLargestSquares;
+    total += safe ? static_cast<double>(squares)
+                  : exact_squared_error(panels, rows, chosen, first, end);
+  }
+  return total;
+}
+
+template <bool kGather, bool kSum, bool kError>
+double settle_wide(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+                   const RowOutputs& outputs) {
+  switch ((panels.dim - 1) / V::kLanes) {
+    case 0: return settle_all<0, kGather, kSum, kError>(panels, rows, chosen, outputs);
+    case 1: return settle_all<1, kGather, kSum, kError>(panels, rows, chosen, outputs);
+    case 2: return settle_all<2, kGather, kSum, kError>(panels, rows, chosen, outputs);
+    case 3: return settle_all<3, kGather, kSum, kError>(panels, rows, chosen, outputs);
+    default: return settle_all<-1, kGather, kSum, kError>(panels, rows, chosen, outputs);
+  }
+}
+
+double settle(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+              const RowOutputs& outputs) {
+  const bool sum = outputs.sums != nullptr;
+  if (panels.codes == nullptr) {
+    return sum ? settle_wide<false, true, false>(panels, rows, chosen, outputs) : 0.0;
+  }
+  if (outputs.quantized != nullptr) {
+    return sum ? settle_wide<true, true, true>(panels, rows, chosen, outputs)
+               : settle_wide<true, false, true>(panels, rows, chosen, outputs);
+  }
+  return sum ? settle_wide<false, true, true>(panels, rows, chosen, outputs)
+             : settle_wide<false, false, true>(panels, rows, chosen, outputs);
+}
+
+}  // namespace
+}  // namespace spinlock

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+// Included by AVX-512 translation units only; the anonymous namespace keeps what is compiled with
+// their flags out of every other one.
+namespace spinlock {
+namespace {
+
+struct Vectors {
+  static constexpr int kLanes = 16;
+  static constexpr int kRowVectors = 4;  // with 6 codes: 24 sums in 32 registers
+  using Floats = __m512;
+  using Ints = __m512i;
+  using Mask = __mmask16;
+
+  static Floats load(const float* p) { return _mm512_load_ps(p); }
+  static Floats load_any(const float* p) { return _mm512_loadu_ps(p); }
+  static Floats load_first(const float* p, int count) {
+    return _mm512_maskz_loadu_ps(first(count), p);
+  }
+  static void store(float* p, Floats v) { _mm512_store_ps(p, v); }
+  static void store_any(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+  static void store_first(float* p, Floats v, int count) {
+    _mm512_mask_storeu_ps(p, first(count), v);
+  }
+  static Ints load_ints(const std::int32_t* p) { return _mm512_load_si512(p); }
+  static void store_ints(std::int32_t* p, Ints v) { _mm512_store_si512(p, v); }
+  static Floats all(float v) { return _mm512_set1_ps(v); }
+  static Ints all_ints(std::int32_t v) { return _mm512_set1_epi32(v); }
+  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats add_product(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
+  static Floats subtract_product(Floats a, Floats b, Floats sum) {
+    return _mm512_fnmadd_ps(a, b, sum);
+  }
+  // Masks of all lanes: GCC 12 warns of the undefined operand that the plain forms begin with.
+  static Floats square_root(Floats v) { return _mm512_maskz_sqrt_ps(kAll, v); }
+  // `b` where a comparison with NaN decides nothing.
+  static Floats least(Floats a, Floats b) { return _mm512_maskz_min_ps(kAll, a, b); }
+  static Floats most(Floats a, Floats b) { return _mm512_maskz_max_ps(kAll, a, b); }
+  static Mask below(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static Mask not_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
+  static bool any(Mask m) { return m != 0; }
+  static std::uint32_t bits(Mask m) { return m; }
+  static Ints choose(Mask m, Ints yes, Ints no) { return _mm512_mask_mov_epi32(no, m, yes); }
+  static float sum(Floats v) {
+    const __m256 eight =
+        _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, v, 0),
+                                       _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+  }
+
+  // Dims 0 .. 3 of kLanes rows that lie `stride` elements apart, one vector per dim.
+  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
+    const std::int64_t four = 4 * stride, twelve = 12 * stride;
+    __m512 z[4];
+    for (int i = 0; i < 4; ++i, rows += stride) {
+      __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(rows));
+      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows + four), 1);
+      v = _mm512_insertf32x4(v, _mm_loadu_ps(rows + 2 * four), 2);
+      z[i] = _mm512_insertf32x4(v, _mm_loadu_ps(rows + twelve), 3);
+    }
+    const __m512 a = low_pairs(z[0], z[1]), b = high_pairs(z[0], z[1]);
+    const __m512 c = low_pairs(z[2], z[3]), e = high_pairs(z[2], z[3]);
+    out[0] = _mm512_shuffle_ps(a, c, 0x44);
+    out[1] = _mm512_shuffle_ps(a, c, 0xEE);
+    out[2] = _mm512_shuffle_ps(b, e, 0x44);
+    out[3] = _mm512_shuffle_ps(b, e, 0xEE);
+  }
+
+ private:
+  static constexpr __mmask16 kAll = 0xFFFF;
+
+  static Floats low_pairs(Floats a, Floats b) { return _mm512_maskz_unpacklo_ps(kAll, a, b); }
+  static Floats high_pairs(Floats a, Floats b) { return _mm512_maskz_unpackhi_ps(kAll, a, b); }
+  static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
+};
+
+}  // namespace
+}  // namespace spinlock

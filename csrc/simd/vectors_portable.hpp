@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+// Vector extensions of GCC and clang: SSE2 on any x86-64, NEON on any aarch64.
+namespace spinlock {
+namespace {
+
+struct Vectors {
+  static constexpr int kLanes = 4;
+#if defined(__aarch64__)
+  static constexpr int kRowVectors = 4;  // 32 registers
+#else
+  static constexpr int kRowVectors = 2;
+#endif
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef std::int32_t Ints __attribute__((vector_size(16)));
+  typedef Ints Mask;
+
+  static Floats load(const float* p) { return load_any(p); }
+  static Floats load_any(const float* p) {
+    Floats v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static Floats load_first(const float* p, int count) {
+    Floats v = {};
+    for (int i = 0; i < count; ++i) v[i] = p[i];
+    return v;
+  }
+  static void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+  static void store_any(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+  static void store_first(float* p, Floats v, int count) {
+    for (int i = 0; i < count; ++i) p[i] = v[i];
+  }
+  static Ints load_ints(const std::int32_t* p) {
+    Ints v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static void store_ints(std::int32_t* p, Ints v) { std::memcpy(p, &v, sizeof v); }
+  static Floats all(float v) { return Floats{v, v, v, v}; }
+  static Ints all_ints(std::int32_t v) { return Ints{v, v, v, v}; }
+  static Floats add(Floats a, Floats b) { return a + b; }
+  static Floats subtract(Floats a, Floats b) { return a - b; }
+  static Floats multiply(Floats a, Floats b) { return a * b; }
+  // Fused or not: the error bounds of the lookup allow for both.
+  static Floats add_product(Floats a, Floats b, Floats sum) {
+#if defined(__aarch64__)
+    return vfmaq_f32(sum, a, b);
+#else
+    return sum + a * b;
+#endif
+  }
+  static Floats subtract_product(Floats a, Floats b, Floats sum) {
+#if defined(__aarch64__)
+    return vfmsq_f32(sum, a, b);
+#else
+    return sum - a * b;
+#endif
+  }
+  static Floats square_root(Floats v) {
+    for (int i = 0; i < kLanes; ++i) v[i] = std::sqrt(v[i]);
+    return v;
+  }
+  static Floats least(Floats a, Floats b) { return pick(a < b, a, b); }
+  static Floats most(Floats a, Floats b) { return pick(a > b, a, b); }
+  static Mask below(Floats a, Floats b) { return a < b; }
+  static Mask not_above(Floats a, Floats b) { return ~(a > b); }
+  static bool any(Mask m) {
+    std::uint64_t halves[2];
+    std::memcpy(halves, &m, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+  }
+  static std::uint32_t bits(Mask m) {
+    std::uint32_t found = 0;
+    for (int i = 0; i < kLanes; ++i) found |= (m[i] != 0 ? 1u : 0u) << i;
+    return found;
+  }
+  static Ints choose(Mask m, Ints yes, Ints no) { return (m & yes) | (~m & no); }
+  static float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
+    const Floats r0 = load_any(rows), r1 = load_any(rows + stride);
+    const Floats r2 = load_any(rows + 2 * stride), r3 = load_any(rows + 3 * stride);
+    const Floats a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
+    const Floats b = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+    const Floats c = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+    const Floats e = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+    out[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+    out[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    out[2] = __builtin_shufflevector(b, e, 0, 1, 4, 5);
+    out[3] = __builtin_shufflevector(b, e, 2, 3, 6, 7);
+  }
+
+ private:
+  static Floats pick(Ints m, Floats yes, Floats no) {
+    Ints a, b;
+    std::memcpy(&a, &yes, sizeof a);
+    std::memcpy(&b, &no, sizeof b);
+    a = choose(m, a, b);
+    Floats v;
+    std::memcpy(&v, &a, sizeof v);
+    return v;
+  }
+};
+
+}  // namespace
+}  // namespace spinlock

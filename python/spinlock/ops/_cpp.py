@@ -1,0 +1,284 @@
+"""The C++ backend: all quantizers of a layout in one call, exact, on the CPU.
+
+Latents are float32, float16 or bfloat16 [B, input_width] on the CPU (any strides; what is not
+float32 with contiguous rows is copied into it first), the weight float32, float16 or bfloat16
+[weight_size].  Indices equal those of ``_reference``.  Rows that are not finite as float32 within
+a quantizer's columns are found inside the kernel: index 0, code 0, in no loss, count or sum.
+Shapes and types are the caller's to check; what would touch foreign memory is checked here.
+
+Every function takes ``threads`` (None: ``torch.get_num_threads()``), which changes no bit of any
+result, and ``isa``, one of ``instruction_sets()`` ("": the fastest), which changes sums of squared
+errors by rounding only.
+"""
+
+import torch
+from torch import Tensor
+
+from spinlock import _C
+from spinlock.errors import InputError
+from spinlock.layout import CodebookLayout
+from spinlock.ops._backend import Step
+
+__all__ = [
+    "accumulate_codes",
+    "instruction_sets",
+    "nearest_codes",
+    "quantize",
+    "refresh_codes",
+    "supports",
+    "train_step",
+]
+
+_WIDENED = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def instruction_sets() -> list[str]:
+    """What ``isa`` may be on this machine, the fastest last."""
+    return _C.instruction_sets()
+
+
+def supports(*tensors: Tensor) -> bool:
+    """Whether this backend takes latents or weights like these, here and now.
+
+    It reads memory by its address, so that a call which is being traced is not for it.
+    """
+    return not torch.compiler.is_compiling() and all(map(_fits, tensors))
+
+
+def _fits(tensor: Tensor) -> bool:
+    return tensor.is_cpu and tensor.dtype in _WIDENED
+
+
+def nearest_codes(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    *,
+    threads: int | None = None,
+    isa: str = "",
+) -> Tensor:
+    """int64 [B, Q], the nearest codes."""
+    rows, codes = _rows(latents), _flat("weight", weight)
+    indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64)
+    _C.quantize_rows(
+        layout.plan,
+        _matrix(rows),
+        _span(codes),
+        indices=_span(indices),
+        threads=_threads(threads),
+        isa=isa,
+    )
+    return indices
+
+
+def accumulate_codes(
+    latents: Tensor,
+    indices: Tensor,
+    layout: CodebookLayout,
+    *,
+    threads: int | None = None,
+    isa: str = "",
+) -> tuple[Tensor, Tensor]:
+    """(counts float32 [total_codes], sums float32 [weight_size]) of the usable rows of each code.
+
+    Raises:
+        LayoutError: an index outside its codebook.
+    """
+    rows = _rows(latents)
+    chosen = indices.to(torch.int64).contiguous()
+    counts = _empty(layout.total_codes)
+    sums = _empty(layout.weight_size)
+    _C.quantize_rows(
+        layout.plan,
+        _matrix(rows),
+        None,
+        given=_span(chosen),
+        counts=_span(counts),
+        sums=_span(sums),
+        threads=_threads(threads),
+        isa=isa,
+    )
+    return counts, sums
+
+
+def quantize(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    *,
+    threads: int | None = None,
+    isa: str = "",
+) -> Step:
+    """Lookup, gather, losses and counts in one pass."""
+    return _step(latents, _flat("weight", weight), layout, None, threads, isa)
+
+
+def train_step(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    ema_counts: Tensor,
+    ema_sums: Tensor,
+    epoch_counts: Tensor | None,
+    epoch_skipped: Tensor | None,
+    decay: float,
+    epsilon: float,
+    *,
+    threads: int | None = None,
+    isa: str = "",
+) -> Step:
+    """As :func:`quantize`, and one step of ``spinlock.modules.ema.ema_step`` in the same call.
+
+    All state is contiguous, on the CPU, and changes in place after the lookup.
+
+    Args:
+        latents: [B, input_width].
+        weight: float32 [weight_size]; becomes sums over smoothed counts.
+        layout: where codebooks and columns lie.
+        ema_counts: float32 [total_codes].
+        ema_sums: float32 [weight_size].
+        epoch_counts: int64 [total_codes], grows by the batch's counts; or None.
+        epoch_skipped: int64 [Q], grows by the rows that could not be used; or None.
+        decay: 0 <= decay < 1.
+        epsilon: > 0, pseudo-rows per code.
+        threads: see the module's text.
+        isa: see the module's text.
+
+    Raises:
+        InputError: state of another type or form in memory.
+        LayoutError: state of another size, or a decay or epsilon out of range.
+    """
+    state = _state(weight, ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon)
+    return _step(latents, weight, layout, state, threads, isa)
+
+
+def refresh_codes(
+    counts: Tensor,
+    sums: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    ema_counts: Tensor,
+    ema_sums: Tensor,
+    epoch_counts: Tensor | None,
+    decay: float,
+    epsilon: float,
+    *,
+    threads: int | None = None,
+) -> None:
+    """The EMA step of :func:`train_step` alone, from statistics that several batches may share.
+
+    Args:
+        counts: float32 [total_codes], as :func:`accumulate_codes` returns them.
+        sums: float32 [weight_size], likewise.
+        weight: this and the rest as in :func:`train_step`.
+    """
+    counts, sums = _flat("counts", counts), _flat("sums", sums)
+    state = _state(weight, ema_counts, ema_sums, epoch_counts, None, decay, epsilon)
+    _C.refresh_codes(layout.plan, _span(counts), _span(sums), state, threads=_threads(threads))
+
+
+_State = tuple[
+    tuple[int, int],
+    tuple[int, int],
+    tuple[int, int],
+    tuple[int, int] | None,
+    tuple[int, int] | None,
+    float,
+    float,
+]
+
+
+def _step(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    state: _State | None,
+    threads: int | None,
+    isa: str,
+) -> Step:
+    rows = _rows(latents)
+    count, num_rows = layout.num_quantizers, len(rows)
+    quantized = _empty(num_rows, layout.input_width)
+    indices = _empty(num_rows, count, dtype=torch.int64)
+    losses = _empty(count)
+    counts = _empty(layout.total_codes)
+    _C.quantize_rows(
+        layout.plan,
+        _matrix(rows),
+        _span(weight),
+        indices=_span(indices),
+        quantized=_span(quantized),
+        losses=_span(losses),
+        counts=_span(counts),
+        state=state,
+        threads=_threads(threads),
+        isa=isa,
+    )
+    return Step(quantized, indices, losses, counts)
+
+
+def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Said in full: the default type and device may be others."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
+def _rows(latents: Tensor) -> Tensor:
+    """Float32 [B, input_width] whose columns lie side by side, the same memory where possible."""
+    rows = _widened("latents", latents)
+    return rows if rows.stride(1) == 1 else rows.contiguous()
+
+
+def _flat(name: str, values: Tensor) -> Tensor:
+    return _widened(name, values).contiguous()
+
+
+def _widened(name: str, values: Tensor) -> Tensor:
+    if values.dtype is torch.float32 and values.is_cpu:
+        return values
+    if not _fits(values):
+        raise InputError(
+            f"{name}: expected float32, float16 or bfloat16 on the CPU, got {values.dtype} on "
+            f"{values.device}; convert it, or take backend 'torch'"
+        )
+    return values.detach().to(torch.float32)
+
+
+def _state(
+    weight: Tensor,
+    ema_counts: Tensor,
+    ema_sums: Tensor,
+    epoch_counts: Tensor | None,
+    epoch_skipped: Tensor | None,
+    decay: float,
+    epsilon: float,
+) -> _State:
+    return (
+        _in_place("ema_counts", ema_counts, torch.float32),
+        _in_place("ema_sums", ema_sums, torch.float32),
+        _in_place("weight", weight, torch.float32),
+        None if epoch_counts is None else _in_place("epoch_counts", epoch_counts, torch.int64),
+        None if epoch_skipped is None else _in_place("epoch_skipped", epoch_skipped, torch.int64),
+        decay,
+        epsilon,
+    )
+
+
+def _in_place(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[int, int]:
+    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        raise InputError(
+            f"{name}: expected contiguous {dtype} on the CPU, for it changes in place, got "
+            f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; convert it once"
+        )
+    return _span(tensor)
+
+
+def _matrix(rows: Tensor) -> tuple[int, int, int, int]:
+    return rows.data_ptr(), rows.shape[0], rows.shape[1], rows.stride(0)
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), tensor.numel()
+
+
+def _threads(threads: int | None) -> int:
+    return torch.get_num_threads() if threads is None else threads
