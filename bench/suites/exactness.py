@@ -39,19 +39,24 @@ def _row(contender: Contender, workload: Workload, options: Options, watch: Nois
     )
     try:
         contender.check_available(options.device)
+        with thread_count(1):
+            return _measured(row, contender, workload, options, watch)
     except Unavailable as error:
         return replace(row, status="missing", note=str(error))
-    with thread_count(1):
-        try:
-            wrong = gate.wrong_rates(contender, workload, KINDS, options.device)
-        except Unavailable as error:
-            return replace(row, status="missing", note=str(error))
-        broken = [kind for kind, share in wrong.items() if share > 0]
-        if contender.contract.exact and broken:
-            note = f"promises exact indices and is wrong on {', '.join(broken)}"
-            return replace(row, status="wrong", note=note, wrong=wrong)
-        exact = contender.contract.exact and not contender.slow and options.device == "cpu"
-        figures = _costs(contender, workload, options, watch) if exact else {}
+    except Exception as error:  # a peer may fail in any way; the others go on
+        return replace(row, status="failed", note=f"{type(error).__name__}: {error}"[:300])
+
+
+def _measured(
+    row: Row, contender: Contender, workload: Workload, options: Options, watch: NoiseWatch
+) -> Row:
+    wrong = gate.wrong_rates(contender, workload, KINDS, options.device)
+    broken = [kind for kind, share in wrong.items() if share > 0]
+    if contender.contract.exact and broken:
+        note = f"promises exact indices and is wrong on {', '.join(broken)}"
+        return replace(row, status="wrong", note=note, wrong=wrong)
+    exact = contender.contract.exact and not contender.slow and options.device == "cpu"
+    figures = _costs(contender, workload, options, watch) if exact else {}
     return replace(row, wrong=wrong, figures=figures)
 
 
