@@ -108,7 +108,10 @@ class Bank:
         return sum(k * d for k, d in zip(self.sizes, self.dims, strict=True))
 
     def row_tiles(self, quantizers: Sequence[int], num_rows: int, block_rows: int) -> Tensor:
-        """int32 [T, 2] of (quantizer, first row), in the order of ``quantizers``; remembered."""
+        """int32 [T, 2] of (quantizer, first row); remembered.
+
+        All quantizers of the first rows come first: their columns lie side by side in memory.
+        """
         key = (",".join(map(str, quantizers)), num_rows, block_rows)
         if key not in self.tiles:
             if len(self.tiles) >= 64:
@@ -116,7 +119,7 @@ class Bank:
             rows = torch.arange(0, num_rows, block_rows, dtype=torch.int32)
             chosen = torch.tensor(quantizers, dtype=torch.int32)
             table = torch.stack(
-                [chosen.repeat_interleave(len(rows)), rows.repeat(len(chosen))], dim=1
+                [chosen.repeat(len(rows)), rows.repeat_interleave(len(chosen))], dim=1
             )
             self.tiles[key] = table.to(self.table.device)
         return self.tiles[key]
@@ -130,6 +133,19 @@ class Bank:
                 for q, size in enumerate(self.sizes)
                 for first in range(0, packed_codes(size), PACK_CODES)
                 if self.dims[q] <= BLOCK_DIMS[-1]
+            ]
+            self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
+        return self.tiles[key]
+
+    def sum_blocks(self, quantizers: Sequence[int], block_codes: int, block_dim: int) -> Tensor:
+        """int32 [T, 3] of (quantizer, first code, first dim) over some codebooks."""
+        key = ("sums " + ",".join(map(str, quantizers)), block_codes, block_dim)
+        if key not in self.tiles:
+            entries = [
+                (q, code, dim)
+                for q in quantizers
+                for code in range(0, self.sizes[q], block_codes)
+                for dim in range(0, self.dims[q], block_dim)
             ]
             self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
         return self.tiles[key]

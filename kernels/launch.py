@@ -15,6 +15,7 @@ import torch
 import triton
 from torch import Tensor
 
+from .accumulate_blocks import accumulate_blocks
 from .accumulate_codes import accumulate_codes
 from .bank import BLOCK_CODES, PACK_CODES, Bank, packed_codes
 from .gather_codes import gather_codes
@@ -36,20 +37,20 @@ SMALL_CODES = 64
 SMALL_ROWS = 32
 SMALL_DIMS = 16
 SMALL_WARPS = 4
-# (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages.
+# (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages, codes first.
 TILES = {
-    (16, False): (64, 64, 4, 3),
-    (32, False): (64, 64, 4, 3),
-    (64, False): (64, 64, 4, 3),
-    (128, False): (64, 64, 4, 3),
-    (256, False): (64, 64, 4, 2),
-    (512, False): (64, 64, 8, 2),
-    (16, True): (64, 64, 4, 3),
-    (32, True): (64, 64, 4, 3),
-    (64, True): (64, 64, 4, 3),
-    (128, True): (64, 64, 4, 3),
-    (256, True): (64, 64, 4, 2),
-    (512, True): (64, 64, 8, 2),
+    (16, False): (64, 64, 4, 3, False),
+    (32, False): (64, 64, 4, 3, False),
+    (64, False): (64, 64, 4, 3, False),
+    (128, False): (64, 64, 4, 3, False),
+    (256, False): (64, 64, 4, 2, True),
+    (512, False): (64, 64, 8, 2, True),
+    (16, True): (64, 64, 4, 3, True),
+    (32, True): (64, 64, 4, 3, True),
+    (64, True): (64, 64, 4, 3, True),
+    (128, True): (64, 64, 4, 3, True),
+    (256, True): (64, 64, 4, 2, True),
+    (512, True): (64, 64, 8, 2, True),
 }
 # Where keeping books per code would cost more than the products: groups of blocks of PACK_CODES.
 GROUPED = {(16, True), (32, True), (64, True)}
@@ -57,6 +58,12 @@ GROUP = 4
 _GROUP_ROWS = 32
 _ROWS = 64
 LEAST_LISTED = 1 << 14
+# For each list: programs per multiprocessor, rows of one program, codes and dims at a time, warps.
+RECHECKS = ((32, 4, 8, 16, 1), (4, 1, 64, 32, 4))
+# Codebooks up to this size are summed by one-hot products, larger ones row by row.
+PRODUCT_CODES = 1024
+# Rows, codes and dims of one product, rows of one program, warps, stages.
+PRODUCT = (64, 64, 64, 2048, 4, 3)
 _DIMS = 32
 _CODES = 16
 _NO_FUSION = {"enable_fp_fusion": False}
@@ -162,7 +169,7 @@ def accumulate(rows: Tensor, indices: Tensor, bank: Bank) -> tuple[Tensor, Tenso
     if not len(rows):
         return counts, sums
     with _on(rows):
-        scratch = _fixed_point(bank, rows.device)
+        scratch = _fixed_point(bank, rows)
         _gather(rows, sums, bank, indices, scratch)
         _refresh(rows, bank, scratch, counts, sums=sums)
     return counts, sums
@@ -207,6 +214,7 @@ def backward(
             BLOCK_ROWS=_ROWS,
             BLOCK_DIM=_DIMS,
             BLOCK_CODES=128,
+            ALIGNED=all(_aligned(bank, t) for t in (rows, quantized, grad_quantized, grad)),
         )
     return grad
 
@@ -219,6 +227,7 @@ class _Scratch:
     sums: Tensor
     old_counts: Tensor
     peaks: Tensor | None = None
+    chosen: Tensor | None = None
     errors: Tensor | None = None
 
 
@@ -254,6 +263,7 @@ def _scan(
         QUANTIZE=False,
         STATISTICS=False,
         KEEP_COUNTS=False,
+        ALIGNED=_aligned(bank, rows),
         num_warps=SMALL_WARPS,
         **_NO_FUSION,
     )
@@ -298,7 +308,7 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
         **_NO_FUSION,
     )
     for (width, many), quantizers in bank.buckets.items():
-        block_rows, block_codes, warps, stages = TILES[width, many]
+        block_rows, block_codes, warps, stages, codes_first = TILES[width, many]
         group = GROUP if (width, many) in GROUPED else 1
         largest = packed_codes(max(bank.sizes[q] for q in quantizers))
         tiles = bank.row_tiles(quantizers, num_rows, block_rows)
@@ -324,7 +334,8 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             WIDTH=width,
             BITS=max(1, (largest // (block_codes * group) - 1).bit_length()),
             RADIUS_BLOCKS=_power_of_two(largest // PACK_CODES),
-            ALIGNED=bank.aligned and rows.stride(0) % 4 == 0,
+            ALIGNED=_aligned(bank, rows),
+            CODES_FIRST=codes_first,
             NVIDIA=not INTERPRETED and torch.version.hip is None,
             num_warps=warps,
             num_stages=stages,
@@ -349,9 +360,10 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             BLOCK_CODES=BLOCK_CODES,
             BLOCK_DIM=32,
             GROUP=GROUP,
+            ALIGNED=_aligned(bank, rows),
             **_NO_FUSION,
         )
-    for which, (programs, block_codes, warps) in enumerate(((32, 8, 1), (4, 64, 4))):
+    for which, (programs, items, block_codes, block_dim, warps) in enumerate(RECHECKS):
         recheck[(programs * _multiprocessors(device),)](
             rows,
             rows.stride(0),
@@ -364,8 +376,9 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             num_rows,
             bank.num_quantizers,
             LIST=which,
+            ITEMS=items,
             BLOCK_CODES=block_codes,
-            BLOCK_DIM=32,
+            BLOCK_DIM=block_dim,
             num_warps=warps,
             **_NO_FUSION,
         )
@@ -407,6 +420,7 @@ def _small_step(
         QUANTIZE=True,
         STATISTICS=statistics,
         KEEP_COUNTS=averages is not None,
+        ALIGNED=_aligned(bank, rows) and step.quantized.stride(0) % 4 == 0,
         num_warps=SMALL_WARPS,
         **_NO_FUSION,
     )
@@ -420,20 +434,24 @@ def _large_step(
     slabs = -(-len(rows) // _ROWS)
     sums = averages is not None and averages.sums is not None
     errors = torch.empty(slabs * bank.num_quantizers, dtype=torch.float32, device=rows.device)
-    scratch = _fixed_point(bank, rows.device, errors=errors, with_sums=sums)
+    scratch = _fixed_point(bank, rows, errors=errors, with_sums=sums)
     _gather(rows, weight, bank, step.indices, scratch, step, averages)
     _refresh(rows, bank, scratch, step.counts, step=step, weight=weight, averages=averages)
 
 
 def _fixed_point(
-    bank: Bank, device: torch.device, *, errors: Tensor | None = None, with_sums: bool = True
+    bank: Bank, rows: Tensor, *, errors: Tensor | None = None, with_sums: bool = True
 ) -> _Scratch:
     """Zeroed integer sums, counts and peaks in one buffer."""
+    device = rows.device
     size = bank.weight_size if with_sums else 0
     zeros = torch.zeros(size + bank.total_codes, dtype=torch.int64, device=device)
     counts, peaks = zeros[size:].view(torch.int32).split(bank.total_codes)
     old = torch.empty(bank.total_codes, dtype=torch.float32, device=device)
-    return _Scratch(counts, zeros[:size], old, peaks, errors)
+    chosen = torch.empty(
+        bank.num_quantizers * len(rows) if with_sums else 0, dtype=torch.int32, device=device
+    )
+    return _Scratch(counts, zeros[:size], old, peaks, chosen, errors)
 
 
 def _gather(
@@ -459,6 +477,7 @@ def _gather(
         scratch.old_counts if scratch.errors is None else scratch.errors,
         scratch.counts,
         scratch.peaks,
+        scratch.chosen if scratch.sums.numel() else scratch.counts,
         scratch.old_counts if averages is None else averages.counts,
         scratch.old_counts,
         len(rows),
@@ -466,23 +485,57 @@ def _gather(
         BLOCK_ROWS=_ROWS,
         BLOCK_DIM=_DIMS,
         QUANTIZE=step is not None,
+        SUMS=bool(scratch.sums.numel()),
         KEEP_COUNTS=averages is not None,
+        ALIGNED=_aligned(bank, rows) and (step is None or step.quantized.stride(0) % 4 == 0),
     )
-    if not scratch.sums.numel():
+    if scratch.sums.numel():
+        _sums(rows, bank, scratch)
+
+
+def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
+    log_rows = (len(rows) - 1).bit_length()
+    few = [q for q, size in enumerate(bank.sizes) if size <= PRODUCT_CODES]
+    many = [q for q, size in enumerate(bank.sizes) if size > PRODUCT_CODES]
+    if few:
+        block_rows, block_codes, block_dim, chunk, warps, stages = PRODUCT
+        block_dim = min(block_dim, _power_of_two(max(bank.dims[q] for q in few)))
+        blocks = bank.sum_blocks(few, block_codes, block_dim)
+        accumulate_blocks[(len(blocks), -(-len(rows) // chunk))](
+            rows,
+            rows.stride(0),
+            bank.table,
+            blocks,
+            scratch.chosen,
+            scratch.peaks,
+            scratch.sums,
+            len(rows),
+            BLOCK_ROWS=block_rows,
+            BLOCK_CODES=block_codes,
+            BLOCK_DIM=block_dim,
+            CHUNK=chunk,
+            LOG_ROWS=log_rows,
+            ALIGNED=_aligned(bank, rows),
+            num_warps=warps,
+            num_stages=stages,
+            **_NO_FUSION,
+        )
+    if not many:
         return
+    tiles = bank.row_tiles(many, len(rows), _ROWS)
     accumulate_codes[(len(tiles),)](
         rows,
         rows.stride(0),
         bank.table,
         tiles,
-        indices,
+        scratch.chosen,
         scratch.peaks,
         scratch.sums,
         len(rows),
-        bank.num_quantizers,
         BLOCK_ROWS=_ROWS,
         BLOCK_DIM=_DIMS,
-        LOG_ROWS=(len(rows) - 1).bit_length(),
+        LOG_ROWS=log_rows,
+        ALIGNED=_aligned(bank, rows),
     )
 
 
@@ -538,6 +591,11 @@ def _refresh(
         CODES=codes,
         EPOCH=averages is not None,
     )
+
+
+def _aligned(bank: Bank, rows: Tensor) -> bool:
+    """Whether rows can be read four values at a time."""
+    return bank.aligned and rows.stride(0) % 4 == 0
 
 
 def _multiprocessors(device: torch.device) -> int:

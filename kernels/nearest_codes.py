@@ -76,6 +76,7 @@ def first_pass(
     BITS: tl.constexpr,
     RADIUS_BLOCKS: tl.constexpr,
     ALIGNED: tl.constexpr,
+    CODES_FIRST: tl.constexpr,
     NVIDIA: tl.constexpr,
 ):
     """Program t does row tile ``tiles[t]`` of a quantizer whose packed rows are WIDTH wide.
@@ -88,7 +89,11 @@ def first_pass(
         BITS: at least log2 of the number of groups.
         RADIUS_BLOCKS: at least the packing blocks of a codebook, a power of two.
         ALIGNED: columns, strides and dims are multiples of 4.
+        CODES_FIRST: products are codes times rows, which streams many codes faster; rows times
+            codes keeps a row's scores in one warp, so that a tile ends sooner.
     """
+    AXIS: tl.constexpr = 0 if CODES_FIRST else 1
+    OTHER: tl.constexpr = 1 - AXIS
     tile = tl.program_id(0)
     q = tl.load(tiles_ptr + 2 * tile)
     row0 = tl.load(tiles_ptr + 2 * tile + 1)
@@ -118,21 +123,25 @@ def first_pass(
     length2 = tl.sum(back * back, axis=1)
     lost2 = tl.sum(lost * lost, axis=1)
 
-    best = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
-    second = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
+    if CODES_FIRST:
+        best = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
+        # Codes times rows: the rows stay in shared memory, the codes stream through it.
+        fixed = tl.trans(rounded)
+    else:
+        best = tl.full((BLOCK_ROWS, BLOCK_CODES), _FAR, tl.float32)
+        fixed = rounded
+    second = best
     lane = tl.arange(0, BLOCK_CODES)
     # Packed codebooks are whole blocks: without the hints loads would not be 16 bytes wide.
     norm_ptrs = norms_ptr + tl.multiple_of(tl.load(entry + NORM), _BLOCK) + lane
     packed = tl.multiple_of(tl.load(entry + PACKED), _BLOCK)
     code_ptrs = packed_ptr + packed + (lane * WIDTH)[:, None] + d[None, :]
-    # Codes times rows: the rows stay in shared memory, the codes stream through it.
-    columns = tl.trans(rounded)
     for group in range(0, padded // (BLOCK_CODES * GROUP)):
-        keys = tl.dot(tl.load(code_ptrs), columns) + tl.load(norm_ptrs)[:, None]
+        keys = _scores(code_ptrs, norm_ptrs, fixed, CODES_FIRST)
         for i in tl.static_range(1, GROUP):
-            codes = tl.load(code_ptrs + i * (BLOCK_CODES * WIDTH))
-            norms = tl.load(norm_ptrs + i * BLOCK_CODES)
-            keys = tl.minimum(keys, tl.dot(codes, columns) + norms[:, None])
+            others = code_ptrs + i * (BLOCK_CODES * WIDTH)
+            norms = norm_ptrs + i * BLOCK_CODES
+            keys = tl.minimum(keys, _scores(others, norms, fixed, CODES_FIRST))
         keys = _numbered(keys, group, BITS, NVIDIA)
         second = tl.minimum(second, tl.maximum(best, keys))
         best = tl.minimum(best, keys)
@@ -140,9 +149,11 @@ def first_pass(
         norm_ptrs += BLOCK_CODES * GROUP
 
     number = best.to(tl.int32, bitcast=True) & ((1 << BITS) - 1)
-    code = number * (BLOCK_CODES * GROUP) + lane[:, None]
-    least = tl.min(best, axis=0)
-    index = tl.min(tl.where(best == least[None, :], code, _NO_CODE), axis=0)
+    lanes_of = tl.expand_dims(lane, OTHER)
+    code = number * (BLOCK_CODES * GROUP) + lanes_of
+    least = tl.min(best, axis=AXIS)
+    index = tl.where(best == tl.expand_dims(least, AXIS), code, _NO_CODE)
+    index = tl.min(index, axis=AXIS)
     if GROUP > 1:
         index = IN_GROUP - index
     index = tl.where(usable, index, 0)
@@ -161,14 +172,14 @@ def first_pass(
     error += size * ((WIDTH + 32) * 1.2e-7 + 2.0 ** (BITS - 22))
     error += (reach + longest) * (reach + longest) * ((WIDTH + 16) * 2.3e-16) + 1.0e-30
     limit = least + 2.0 * error
-    near = best <= limit[None, :]
-    groups = tl.sum(near.to(tl.int32), axis=0)
-    behind = tl.min(second, axis=0)
+    near = best <= tl.expand_dims(limit, AXIS)
+    groups = tl.sum(near.to(tl.int32), axis=AXIS)
+    behind = tl.min(second, axis=AXIS)
     settled = (groups == 1) & (behind > limit)  # False where anything is NaN
     doubtful = usable & ~settled
     if tl.max(doubtful.to(tl.int32), axis=0) > 0:
-        crowded = second <= limit[None, :]
-        lanes = tl.sum((near | crowded).to(tl.int32), axis=0)
+        crowded = second <= tl.expand_dims(limit, AXIS)
+        lanes = tl.sum((near | crowded).to(tl.int32), axis=AXIS)
         few = (groups >= 1) & (groups <= SLOTS) & (behind > limit)
         some = ~few & (groups >= 1) & (lanes <= SLOTS) & (limit < _FAR)
         slots = tl.where(few, groups, tl.where(some, lanes, 1))
@@ -183,18 +194,30 @@ def first_pass(
         tl.store(out + 1, rows, mask=fits)
         tl.store(out + 2, repeats * 16 + slots, mask=fits)
         tl.store(out + 3, tl.where(few | some, BLOCK_CODES, 1), mask=fits)
-        candidate = tl.where(few[None, :], code, lane[:, None])
-        left = (near | (crowded & ~few[None, :])) & (few | some)[None, :]
+        candidate = tl.where(tl.expand_dims(few, AXIS), code, lanes_of)
+        left = (near | (crowded & ~tl.expand_dims(few, AXIS))) & tl.expand_dims(few | some, AXIS)
         most = tl.max(tl.where(doubtful, slots, 0), axis=0)
         for slot in range(0, most):
-            found = tl.min(tl.where(left, candidate, _NO_CODE), axis=0)
-            left = left & (candidate != found[None, :])
+            found = tl.min(tl.where(left, candidate, _NO_CODE), axis=AXIS)
+            left = left & (candidate != tl.expand_dims(found, AXIS))
             found = tl.where(few | some, found, 0)
             tl.store(out + 4 + slot, found, mask=fits & (slot < slots))
         index = tl.where(doubtful, tl.where(fits, PENDING, UNLISTED), index)
     tl.store(
         indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
     )
+
+
+@triton.jit
+def _scores(code_ptrs, norm_ptrs, rows, CODES_FIRST: tl.constexpr):
+    """Norm of each code plus its product with each row."""
+    codes = tl.load(code_ptrs)
+    norms = tl.load(norm_ptrs)
+    if CODES_FIRST:
+        scores = tl.dot(codes, rows) + norms[:, None]
+    else:
+        scores = tl.dot(rows, tl.trans(codes)) + norms[None, :]
+    return scores
 
 
 @triton.jit

@@ -30,6 +30,7 @@ def nearest_of_group(
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     GROUP: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
     """Program t does row tile ``tiles[t]``: IN_GROUP - k becomes the nearest of k + i BLOCK_CODES.
 
@@ -43,15 +44,24 @@ def nearest_of_group(
     dim = tl.load(entry + DIM).to(tl.int32)
     size = tl.load(entry + SIZE).to(tl.int32)
     stride = tl.load(entry + STRIDE)
+    column = tl.load(entry + INPUT)
+    weight_offset = tl.load(entry + WEIGHT)
+    x_row = x_stride.to(tl.int64)
+    if ALIGNED:
+        column = tl.multiple_of(column, 4)
+        stride = tl.multiple_of(stride, 4)
+        weight_offset = tl.multiple_of(weight_offset, 4)
+        x_row = tl.multiple_of(x_row, 4)
+        dim = tl.multiple_of(dim, 4)
     rows = row0 + tl.arange(0, BLOCK_ROWS)
-    row_ptrs = x_ptr + rows.to(tl.int64) * x_stride + tl.load(entry + INPUT)
+    row_ptrs = x_ptr + rows.to(tl.int64) * x_row + column
     index_ptrs = indices_ptr + rows.to(tl.int64) * num_quantizers + q
     mark = tl.load(index_ptrs, mask=rows < num_rows, other=0).to(tl.int32)
     wanted = mark <= IN_GROUP
     first = IN_GROUP - mark
     code = first[:, None] + (tl.arange(0, GROUP) * BLOCK_CODES)[None, :]
     exists = wanted[:, None] & (code < size)
-    code_ptrs = weight_ptr + tl.load(entry + WEIGHT) + code.to(tl.int64) * stride
+    code_ptrs = weight_ptr + weight_offset + code.to(tl.int64) * stride
     distance = tl.zeros((BLOCK_ROWS, GROUP), tl.float32)
     for d0 in range(0, dim, BLOCK_DIM):
         d = d0 + tl.arange(0, BLOCK_DIM)

@@ -32,6 +32,7 @@ def quantize_backward(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     BLOCK_CODES: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
     """Program t does row tile ``tiles[t]``.
 
@@ -39,6 +40,7 @@ def quantize_backward(
         x_ptr, quantized_ptr, grad_quantized_ptr, grad_ptr: [num_rows, input_width].
         grad_commitment_ptr: float32 [Q].
         counts_ptr: [total_codes], rows of this batch per code, from which rows_q follows.
+        ALIGNED: columns, strides and dims are multiples of 4.
     """
     tile = tl.program_id(0)
     q = tl.load(tiles_ptr + 2 * tile)
@@ -48,6 +50,15 @@ def quantize_backward(
     dim = tl.load(entry + DIM).to(tl.int32)
     size = tl.load(entry + SIZE).to(tl.int32)
     counts_ptr += tl.load(entry + CODE)
+    x_row, code_row = x_stride.to(tl.int64), quantized_stride.to(tl.int64)
+    upstream_row, grad_row = grad_quantized_stride.to(tl.int64), grad_stride.to(tl.int64)
+    if ALIGNED:
+        column = tl.multiple_of(column, 4)
+        dim = tl.multiple_of(dim, 4)
+        x_row = tl.multiple_of(x_row, 4)
+        code_row = tl.multiple_of(code_row, 4)
+        upstream_row = tl.multiple_of(upstream_row, 4)
+        grad_row = tl.multiple_of(grad_row, 4)
     used = tl.zeros((BLOCK_CODES,), tl.float32)
     for first in range(0, size, BLOCK_CODES):
         k = first + tl.arange(0, BLOCK_CODES)
@@ -57,11 +68,11 @@ def quantize_backward(
     rows = row0 + tl.arange(0, BLOCK_ROWS)
     row_mask = rows < num_rows
     wide = rows.to(tl.int64)
-    row_ptrs = x_ptr + wide * x_stride + column
+    row_ptrs = x_ptr + wide * x_row + column
     usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, BLOCK_DIM)
-    code_ptrs = quantized_ptr + wide * quantized_stride + column
-    upstream_ptrs = grad_quantized_ptr + wide * grad_quantized_stride + column
-    grad_ptrs = grad_ptr + wide * grad_stride + column
+    code_ptrs = quantized_ptr + wide * code_row + column
+    upstream_ptrs = grad_quantized_ptr + wide * upstream_row + column
+    grad_ptrs = grad_ptr + wide * grad_row + column
     for first in range(0, dim, BLOCK_DIM):
         d = first + tl.arange(0, BLOCK_DIM)
         mask = row_mask[:, None] & (d < dim)[None, :]

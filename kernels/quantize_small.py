@@ -42,6 +42,7 @@ def quantize_small(
     QUANTIZE: tl.constexpr,
     STATISTICS: tl.constexpr,
     KEEP_COUNTS: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
     """Program t does row tile ``tiles[t]``.
 
@@ -56,6 +57,7 @@ def quantize_small(
         ema_counts_ptr, old_counts_ptr: float32 [total_codes]; the first is copied to the second if
             KEEP_COUNTS, so that the refresh may write the first while it reads the second.
         BLOCK_CODES: at least every K_q if QUANTIZE.
+        ALIGNED: columns, strides and dims are multiples of 4.
     """
     tile = tl.program_id(0)
     q = tl.load(tiles_ptr + 2 * tile)
@@ -67,9 +69,17 @@ def quantize_small(
     weight_offset = tl.load(entry + WEIGHT)
     stride = tl.load(entry + STRIDE)
     code_offset = tl.load(entry + CODE)
+    x_row, out_row = x_stride.to(tl.int64), out_stride.to(tl.int64)
+    if ALIGNED:
+        column = tl.multiple_of(column, 4)
+        dim = tl.multiple_of(dim, 4)
+        weight_offset = tl.multiple_of(weight_offset, 4)
+        stride = tl.multiple_of(stride, 4)
+        x_row = tl.multiple_of(x_row, 4)
+        out_row = tl.multiple_of(out_row, 4)
     rows = row0 + tl.arange(0, BLOCK_ROWS)
     row_mask = rows < num_rows
-    row_ptrs = x_ptr + rows.to(tl.int64) * x_stride + column
+    row_ptrs = x_ptr + rows.to(tl.int64) * x_row + column
     index, usable = nearest_directly(
         row_ptrs,
         row_mask,
@@ -96,7 +106,7 @@ def quantize_small(
     if QUANTIZE:
         error = tl.zeros((BLOCK_ROWS,), tl.float32)
         code_ptrs = weight_ptr + weight_offset + index.to(tl.int64) * stride
-        out_ptrs = quantized_ptr + rows.to(tl.int64) * out_stride + column
+        out_ptrs = quantized_ptr + rows.to(tl.int64) * out_row + column
         sums_ptrs = sums_ptr + slab * weight_size + weight_offset + lane.to(tl.int64) * stride
         for first in range(0, stride, BLOCK_DIM):
             d = first + tl.arange(0, BLOCK_DIM)

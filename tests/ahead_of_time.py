@@ -25,6 +25,7 @@ from triton.compiler import ASTSource
 __all__ = ["KERNELS", "Launch", "Report", "compiled", "recorded", "report"]
 
 KERNELS = (
+    "accumulate_blocks",
     "accumulate_codes",
     "first_pass",
     "gather_codes",
