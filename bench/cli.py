@@ -6,9 +6,11 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from bench.errors import BenchError, Unavailable
 from bench.limits.cpu import cpu_limits
@@ -27,19 +29,21 @@ __all__ = ["main"]
 
 _DEFAULT_SUITES = ("lookup", "train-step", "backward")
 _INTERRUPTED = 130
+_ENDED = "an error ended the suite"
 _YAML = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for; returns the exit code.
 
-    0: done.  1: the gate refused one of spinlock's own results.  2: a request that cannot be
-    run.  130: interrupted, with what was measured until then written as asked.
+    0: done.  1: the gate refused one of spinlock's own results, or an error ended a suite.  2: a
+    request that cannot be run.  130: interrupted, with what was measured until then written as
+    asked.
     """
-    options = _parser().parse_args(arguments)
     settle_allocator()
     try:
-        if options.render:
+        options = _parser().parse_args(arguments)
+        if options.render is not None:
             render_pages(options.render)
             return 0
         check_outputs(options.json, options.markdown, options.plot)
@@ -77,8 +81,9 @@ def _measured(settings: Options, options: argparse.Namespace, arguments: Sequenc
         rows,
     )
     code = _finished(record, options)
-    interrupted = any(note.startswith("interrupted") for note in notes)
-    return _INTERRUPTED if interrupted else code
+    if any(note.startswith(_ENDED) for note in notes):
+        return 1
+    return _INTERRUPTED if any(note.startswith("interrupted") for note in notes) else code
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -99,7 +104,10 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _run(name: str, settings: Options, watch: NoiseWatch, rows: list[Row]) -> list[str]:
-    """Appends a suite's rows one by one, so that an interrupted run keeps them; returns notes."""
+    """Appends a suite's rows one by one, so that a run that ends early keeps them; returns notes.
+
+    What a contender does wrong is a row; an exception that came through ends this suite alone.
+    """
     last = ""
     try:
         for row in SUITES[name](settings, watch):
@@ -111,6 +119,11 @@ def _run(name: str, settings: Options, watch: NoiseWatch, rows: list[Row]) -> li
         if (error.name or "").partition(".")[0] in ("bench", "spinlock"):
             raise
         return [f"the suite {name} was not run: it needs the package {error.name}"]
+    except BenchError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return [f"{_ENDED} {name}, whose last rows are missing: {type(error).__name__}: {error}"]
     return []
 
 
@@ -176,9 +189,18 @@ def _list(settings: Options) -> None:
         print(f"  {contender.name}: {state}")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in the one line that all errors of the bench have."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BenchError(f"{message}; see python -m bench --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m bench",
+        # an abbreviated --json would leave its path in the record
+        allow_abbrev=False,
         description="Throughput of ragged vector quantization against peers and the machine's "
         "limits: interleaved, gated by a float64 reference. docs/performance.md explains it.",
     )
@@ -201,7 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
     add("--plot", type=Path, metavar="FILE.png", help="bars against peers, roofline, curves")
     add("--show", type=Path, metavar="FILE", help="show a record instead of measuring")
-    add("--render", type=Path, nargs="+", metavar="PAGE", help="fill in the tables of pages")
+    pages = "fill in the tables of pages (default: those of this repository)"
+    add("--render", type=Path, nargs="*", metavar="PAGE", help=pages)
     return parser
 
 

@@ -10,19 +10,21 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.record import Record
-from bench.render import markdown, plots
+from bench.render import markdown, pages, plots
 
-__all__ = ["check_outputs", "render_pages", "show_and_write"]
+__all__ = ["check_outputs", "own_pages", "render_pages", "show_and_write"]
+
+_ROOT = Path(__file__).parents[1]
 
 
-def check_outputs(json: str | None, pages: Path | None, picture: Path | None) -> None:
+def check_outputs(json: str | None, page: Path | None, picture: Path | None) -> None:
     """Refuses what could not be written, before anything is measured.
 
     Raises:
         BenchError: a folder that is not there or not writable, or no matplotlib for a picture.
     """
     named = [Path(json)] if json is not None and json != "-" else []
-    for path in [*named, *(p for p in (pages, picture) if p is not None)]:
+    for path in [*named, *(p for p in (page, picture) if p is not None)]:
         folder = path.resolve().parent
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise BenchError(f"{path}: expected a file in a folder that can be written to")
@@ -31,7 +33,7 @@ def check_outputs(json: str | None, pages: Path | None, picture: Path | None) ->
 
 
 def show_and_write(
-    record: Record, json: str | None, pages: Path | None, picture: Path | None
+    record: Record, json: str | None, page: Path | None, picture: Path | None
 ) -> None:
     """Shows a record, or with ``-`` its JSON, and writes the files that are asked for.
 
@@ -44,26 +46,31 @@ def show_and_write(
         _show(record)
         if json is not None:
             _write(Path(json), record.to_json())
-    if pages is not None:
-        _write(pages, markdown.markdown(record))
+    if page is not None:
+        _write(page, markdown.markdown(record))
     if picture is not None:
         plots.plot(record, picture)
 
 
-def render_pages(pages: Sequence[Path]) -> None:
-    """Fills in the tables of pages, all of them or none.
+def own_pages() -> list[Path]:
+    """The pages of this repository that are filled in from records."""
+    return [_ROOT / "docs" / "performance.md", *sorted(pages.RESULTS.glob("*.md"))]
+
+
+def render_pages(given: Sequence[Path]) -> None:
+    """Fills in the tables of pages, all of them or none; without any, of the repository's own.
 
     Raises:
         BenchError: a page that cannot be read or written, or whose markers are wrong.
     """
     filled = []
-    for page in pages:
+    for page in given or own_pages():
         try:
             text = page.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise BenchError(f"{page}: cannot be read ({error})") from error
-        filled.append(markdown.rendered(text))
-    for page, text in zip(pages, filled, strict=True):
+        filled.append((page, pages.rendered(text)))
+    for page, text in filled:
         _write(page, text)
 
 

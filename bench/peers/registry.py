@@ -12,7 +12,7 @@ from bench.peers.faiss_flat import FaissFlat
 from bench.peers.flash_kmeans import FlashKmeans
 from bench.peers.numkong_dots import NumKongBfloat16, NumKongDots
 from bench.peers.sklearn_argmin import SklearnArgmin
-from bench.peers.spinlock_ragged import spinlock_contenders
+from bench.peers.spinlock_rows import spinlock_contenders
 from bench.peers.torch_loop import CompiledLoop, HalfLoop, Tf32Loop, TorchLoop
 from bench.peers.vector_quantize import VectorQuantizeLoop
 
@@ -68,9 +68,10 @@ def contenders(names: Sequence[str] | None) -> list[Contender]:
     for name in wanted:
         elsewhere = any(each.startswith(name) or name.startswith(each) for each in _ELSEWHERE)
         if not elsewhere and not any(each.casefold().startswith(name.casefold()) for each in known):
+            names = ", ".join(map(repr, (*known, *_ELSEWHERE)))
             raise BenchError(
-                f"--peers: expected the beginning of one of {', '.join((*known, *_ELSEWHERE))}, "
-                f"or none, got {name!r}; correct it or leave --peers out for all"
+                f"--peers: expected the beginning of one of {names}, or none, got {name!r}; "
+                "correct it or leave --peers out for all"
             )
     chosen_own = [contender for contender in own if _meant(contender, wanted)]
     return (chosen_own or own) + [peer for peer in peers if _meant(peer, wanted)]

@@ -17,9 +17,8 @@ from spinlock.modules import RaggedVectorQuantizer
 from spinlock.modules.codebook_views import codebook_view
 from spinlock.modules.outputs import QuantizerOutput
 from spinlock.ops import nearest_codes
-from spinlock.ops._backend import BACKENDS
 
-__all__ = ["SpinlockRagged", "spinlock_contenders"]
+__all__ = ["SpinlockRagged", "of_backend", "quantizer_of"]
 
 _PLAIN_LOOPS = ("reference",)
 
@@ -48,7 +47,7 @@ class SpinlockRagged(Contender):
 
     def lookup(self, problem: Problem) -> Call:
         """See Contender."""
-        bank = _quantizer(problem, self.backend).bank
+        bank = quantizer_of(problem, self.backend).bank
 
         def run(i: int) -> Tensor:
             rows = problem.batches[i % len(problem.batches)]
@@ -84,17 +83,13 @@ class SpinlockRagged(Contender):
         return Call(run, lambda result: _outcome(result[0], quantizer, result[1]))
 
     def _training(self, problem: Problem) -> RaggedVectorQuantizer:
-        quantizer = _quantizer(problem, self.backend, self.ema.decay)
+        quantizer = quantizer_of(problem, self.backend, self.ema.decay)
         quantizer.bank.epsilon = self.ema.epsilon
         return quantizer.train()
 
 
-def spinlock_contenders() -> list[Contender]:
-    """One per backend, in spinlock's own order; a new backend needs no edit here."""
-    return [_of_backend(backend) for backend in BACKENDS]
-
-
-def _of_backend(backend: str) -> Contender:
+def of_backend(backend: str) -> Contender:
+    """The contender of a backend, whose name says which."""
     settings = {
         "name": f"spinlock {backend}",
         "backend": backend,
@@ -106,7 +101,7 @@ def _of_backend(backend: str) -> Contender:
 
 
 @torch.no_grad()
-def _quantizer(problem: Problem, backend: str, decay: float = 0.99) -> RaggedVectorQuantizer:
+def quantizer_of(problem: Problem, backend: str, decay: float = 0.99) -> RaggedVectorQuantizer:
     """With the problem's codes, and counts of one row per code."""
     workload = problem.workload
     quantizer = RaggedVectorQuantizer(

@@ -1,27 +1,6 @@
-"""A record as Markdown, and the tables of docs pages filled in from recorded results.
-
-    <!-- bench: FILE PIECE ... -->
-    <!-- end -->
-
-What is between the two markers is replaced by the piece, of bench/results/FILE:
-
-| piece | |
-|---|---|
-| ``table SUITE WORKLOAD`` | one table with what is said under it; ``table curves AXIS`` |
-| ``ratios [SUITE]`` | how many times faster each of ours is than each peer |
-| ``ratio SUITE WORKLOAD OWN PEER`` | one of those, inside a sentence |
-| ``limits``, ``environment``, ``noise`` | what was measured about the machine |
-| ``record`` | all of it |
-
-Names with spaces stand in quotes.
-"""
+"""A record as Markdown: the whole of it, or one of its tables, ratios and figures."""
 
 from __future__ import annotations
-
-import re
-import shlex
-from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from bench.errors import BenchError
 from bench.record import Record, Row
@@ -29,33 +8,39 @@ from bench.render import units
 from bench.render.block import NONE, Block
 from bench.render.cells import blocks
 from bench.render.facts import environment_cells, limit_cells
-from bench.render.ratios import clocks, is_own, speedups
+from bench.render.ratios import cases, clocks, is_own, speedups
+from bench.render.tables import drawn, escaped
 
 __all__ = [
-    "RESULTS",
     "environment_table",
+    "figure",
     "limits_table",
     "markdown",
     "noise",
     "ratio",
     "ratios",
-    "rendered",
+    "slower",
     "table",
 ]
 
-RESULTS = Path(__file__).parents[1] / "results"
-_MARKED = re.compile(r"(?P<open><!-- bench: (?P<spec>[^\n]+?) -->)(?P<body>.*?)<!-- end -->", re.S)
-_OPENING = re.compile(r"<!-- bench: ")
+_SLOWER = 0.995
 
 
-def markdown(record: Record) -> str:
-    """The whole record: command, limits, tables, ratios, noise, environment."""
-    parts = [f"`{record.command}`", "## Limits", limits_table(record)]
+def markdown(record: Record, level: str = "2") -> str:
+    """The whole record: command, limits, tables, ratios, noise, environment.
+
+    Raises:
+        BenchError: a level of headings that is none of 1 to 6.
+    """
+    if level not in tuple("123456"):
+        raise BenchError(f"record: expected a level of headings, 1 to 6, got '{level}'")
+    head = "#" * int(level)
+    parts = [f"`{record.command}`", f"{head} Limits", limits_table(record)]
     for block in blocks(record):
-        parts += [f"## {_escaped(block.title)}", _block(block)]
+        parts += [f"{head} {escaped(block.title)}", _block(block)]
     if any(is_own(row.contender) for row in record.rows):
-        parts += ["## Times faster than", ratios(record)]
-    parts += ["## Noise", noise(record), "## Environment", environment_table(record)]
+        parts += [f"{head} Times faster than", ratios(record)]
+    parts += [f"{head} Noise", noise(record), f"{head} Environment", environment_table(record)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,18 +66,18 @@ def ratios(record: Record, suite: str | None = None) -> str:
     rows = [row for row in record.rows if row.suite != "curves" and suite in (None, row.suite)]
     if suite is not None and not rows:
         raise BenchError(f"ratios: expected a suite of the record, got '{suite}'")
-    cases = _cases(rows)
+    grouped = cases(rows)
     peers = list(dict.fromkeys(row.contender for row in rows if not is_own(row.contender)))
     peers = [p for p in peers if any(r.contender == p and r.timings for r in rows)]
     lines = []
-    for (name, workload), case in cases.items():
+    for (name, workload), case in grouped.items():
         for row in (row for row in case if is_own(row.contender)):
             if row.timings or row.status == "wrong":
                 cells = [_ratio_cell(row, case, peer) for peer in peers]
                 lines.append([name, workload, row.contender, *cells])
     if not lines:
         return "No contender of spinlock was timed."
-    return _drawn(["suite", "workload", "", *peers], lines, left=3)
+    return drawn(["suite", "workload", "", *peers], lines, left=3)
 
 
 def ratio(record: Record, suite: str, workload: str, own: str, peer: str) -> str:
@@ -101,7 +86,7 @@ def ratio(record: Record, suite: str, workload: str, own: str, peer: str) -> str
     Raises:
         BenchError: it was not measured.
     """
-    case = _cases(record.rows).get((suite, workload), [])
+    case = cases(record.rows).get((suite, workload), [])
     done = [row for row in case if row.status == "ok"]
     found = clocks(done)
     for row in done:
@@ -116,71 +101,65 @@ def ratio(record: Record, suite: str, workload: str, own: str, peer: str) -> str
     )
 
 
+def figure(record: Record, suite: str, workload: str, contender: str, name: str) -> str:
+    """One figure of a suite, such as ``1.23``.
+
+    Raises:
+        BenchError: it is not in the record.
+    """
+    case = cases(record.rows).get((suite, workload), [])
+    for row in (row for row in case if row.contender == contender):
+        if name in row.figures:
+            return units.number(row.figures[name])
+    names = dict.fromkeys(f"'{row.contender}' '{each}'" for row in case for each in row.figures)
+    raise BenchError(
+        f"figure: expected one of {suite} {workload} ({', '.join(names) or 'none'}), "
+        f"got '{contender}' '{name}'"
+    )
+
+
+def slower(record: Record, own: str) -> str:
+    """Every timed case in which a peer is faster than ``own``, the worst first.
+
+    Raises:
+        BenchError: the record has no timed case of it.
+    """
+    lines: list[tuple[float, list[str]]] = []
+    timed = False
+    for (suite, workload), case in cases(record.rows).items():
+        done = [row for row in case if row.status == "ok"]
+        for row in (row for row in done if row.contender == own):
+            for clock in clocks(done)[:1]:
+                times = speedups(row, done, clock)
+                timed = timed or bool(times)
+                lines += [
+                    (value, [suite, workload, peer, units.ratio(value)])
+                    for peer, value in times.items()
+                    if value < _SLOWER
+                ]
+    if not timed:
+        raise BenchError(f"slower: expected a contender that was timed beside a peer, got '{own}'")
+    if not lines:
+        return f"In no case of this record is a peer faster than {own}."
+    ordered = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+    return drawn(["suite", "workload", "faster peer", f"{own} reaches"], ordered, left=3)
+
+
 def limits_table(record: Record) -> str:
     """The machine's limits, one column per number of threads."""
     columns, lines = limit_cells(record)
-    return _drawn(columns, lines) if lines else "The limits were not measured."
+    return drawn(columns, lines) if lines else "The limits were not measured."
 
 
 def environment_table(record: Record) -> str:
     """Machine, versions, date and command."""
-    return _drawn(["", ""], environment_cells(record), left=2)
+    return drawn(["", ""], environment_cells(record), left=2)
 
 
 def noise(record: Record) -> str:
     """What disturbed the run."""
     sentences = record.noise or ["nothing disturbed the run, as far as the bench can see"]
-    return "\n".join(f"- {_escaped(sentence)}" for sentence in sentences)
-
-
-def rendered(page: str, results: Path = RESULTS) -> str:
-    """A page with what is between its markers made from the recorded results.
-
-    Raises:
-        BenchError: an unknown piece, one the record doesn't hold, or a marker without its end.
-    """
-    found = list(_MARKED.finditer(page))
-    for match in found:
-        if _OPENING.search(match["body"]):
-            raise BenchError(f"{match['open']}: expected its '<!-- end -->' before the next marker")
-    if len(found) < len(_OPENING.findall(page)):
-        raise BenchError("a '<!-- bench: ... -->' without its '<!-- end -->': add it")
-    return _MARKED.sub(lambda match: _filled(match, results), page)
-
-
-def _filled(match: re.Match[str], results: Path) -> str:
-    try:
-        words = shlex.split(match["spec"])
-    except ValueError as error:
-        raise BenchError(f"{match['open']}: {error}") from error
-    if len(words) < 2:
-        raise BenchError(f"{match['open']}: expected a file and a piece")
-    file, piece, *arguments = words
-    text = _piece(match["open"], Record.load(results / file), piece, arguments)
-    gap = "" if piece == "ratio" else "\n"
-    return f"{match['open']}{gap}{text.strip()}{gap}<!-- end -->"
-
-
-def _piece(where: str, record: Record, piece: str, arguments: Sequence[str]) -> str:
-    makers: dict[str, tuple[Callable[..., str], tuple[int, ...]]] = {
-        "table": (table, (2,)),
-        "ratios": (ratios, (0, 1)),
-        "ratio": (ratio, (4,)),
-        "limits": (limits_table, (0,)),
-        "environment": (environment_table, (0,)),
-        "noise": (noise, (0,)),
-        "record": (markdown, (0,)),
-    }
-    if piece not in makers:
-        raise BenchError(f"{where}: expected one of {', '.join(makers)}, got '{piece}'")
-    make, counts = makers[piece]
-    if len(arguments) not in counts:
-        wanted = " or ".join(str(count) for count in counts)
-        raise BenchError(f"{where}: {piece} takes {wanted} names, got {len(arguments)}")
-    try:
-        return make(record, *arguments)
-    except BenchError as error:
-        raise BenchError(f"{where}: {error}") from error
+    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
 
 
 def _block(block: Block) -> str:
@@ -196,8 +175,8 @@ def _block(block: Block) -> str:
         loose = [f"{absent.contender}: {absent.text}" for absent in block.absent]
     left = 1 + (width > 1 and not columns[1])
     sentences = [*loose, *block.ratios, *block.remarks]
-    said = "\n".join(f"- {_escaped(sentence)}" for sentence in sentences)
-    return "\n\n".join(part for part in (_drawn(columns, lines, left=left), said) if part)
+    said = "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
+    return "\n\n".join(part for part in (drawn(columns, lines, left=left), said) if part)
 
 
 def _ratio_cell(row: Row, case: list[Row], peer: str) -> str:
@@ -208,23 +187,3 @@ def _ratio_cell(row: Row, case: list[Row], peer: str) -> str:
     if peer in times:
         return units.ratio(times[peer])
     return next((r.status for r in case if r.contender == peer and r.status != "ok"), NONE)
-
-
-def _cases(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    found: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row.suite, row.workload), []).append(row)
-    return found
-
-
-def _drawn(columns: list[str], lines: list[list[str]], *, left: int = 1) -> str:
-    """A Markdown table; the first columns to the left, numbers to the right."""
-    rules = ["---" if number < left else "---:" for number in range(len(columns))]
-    shown = [[_escaped(cell) for cell in line] for line in (columns, *lines)]
-    shown.insert(1, rules)
-    return "\n".join("| " + " | ".join(line) + " |" for line in shown)
-
-
-def _escaped(text: str) -> str:
-    """Text that stays in its cell: no bar and no line break of its own."""
-    return " ".join(text.split()).replace("|", "\\|")

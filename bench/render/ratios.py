@@ -8,7 +8,16 @@ from typing import NamedTuple
 from bench.record import Row, Timing
 from bench.render import units
 
-__all__ = ["Clock", "clocks", "is_own", "ratio_lines", "ratios_of", "speedups", "timing_on"]
+__all__ = [
+    "Clock",
+    "cases",
+    "clocks",
+    "is_own",
+    "ratio_lines",
+    "ratios_of",
+    "speedups",
+    "timing_on",
+]
 
 # Thread CPU time first: the clock that a busy neighbour disturbs least.
 _ORDER = ("cpu", "events", "wall", "graph")
@@ -28,6 +37,14 @@ class Clock(NamedTuple):
         if self.kind not in ("cpu", "wall"):
             return head
         return f"{head},\n{self.threads} thread{'s' * (self.threads > 1)}"
+
+
+def cases(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """(suite, workload) -> its rows, as measured."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.suite, row.workload), []).append(row)
+    return found
 
 
 def is_own(contender: str) -> bool:

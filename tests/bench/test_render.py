@@ -14,7 +14,7 @@ from rich.console import Console
 import bench
 from bench.errors import BenchError
 from bench.record import Record
-from bench.render import markdown, plain, terminal
+from bench.render import markdown, pages, plain, terminal
 from bench.render.cells import blocks
 from bench.render.fits import curves, exponent
 from bench_records import record
@@ -99,7 +99,7 @@ def test_a_record_survives_json(tmp_path: Path) -> None:
 
 def test_pages_are_filled_in_and_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(record().to_json(), encoding="utf-8")
-    pieces = (
+    found = (
         "table lookup seed-512",
         "table curves K",
         "ratios lookup",
@@ -108,14 +108,14 @@ def test_pages_are_filled_in_and_stay_as_they_are(tmp_path: Path) -> None:
         "noise",
         "ratio lookup seed-512 'spinlock torch' 'slow peer'",
     )
-    page = "\n\n".join(f"say <!-- bench: r.json {piece} -->old<!-- end -->." for piece in pieces)
-    filled = markdown.rendered(page, tmp_path)
+    page = "\n\n".join(f"say <!-- bench: r.json {piece} -->old<!-- end -->." for piece in found)
+    filled = pages.rendered(page, tmp_path)
     assert "old" not in filled
     assert filled.endswith("'slow peer' -->4.5x<!-- end -->.")
     assert "| lookup | ragged-4096 | spinlock torch | 0.40x | 4.5x |" in filled
     assert "no\\|bar" in filled
     assert "a\\|b CPU" in filled
-    assert markdown.rendered(filled, tmp_path) == filled
+    assert pages.rendered(filled, tmp_path) == filled
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_pages_are_filled_in_and_stay_as_they_are(tmp_path: Path) -> None:
 def test_wrong_markers_are_named(tmp_path: Path, marker: str, complaint: str) -> None:
     (tmp_path / "r.json").write_text(record().to_json(), encoding="utf-8")
     with pytest.raises(BenchError, match=complaint):
-        markdown.rendered(marker, tmp_path)
+        pages.rendered(marker, tmp_path)
 
 
 def test_an_exponent_leaves_the_floor_out() -> None:
