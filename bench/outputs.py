@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.record import Record
 from bench.render import markdown, pages, plots
 
-__all__ = ["check_outputs", "own_pages", "render_pages", "show_and_write"]
+__all__ = ["check_outputs", "own_pages", "render_pages", "show_and_write", "shows"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -60,8 +60,11 @@ def own_pages() -> list[Path]:
 def render_pages(given: Sequence[Path]) -> None:
     """Fills in the tables of pages, all of them or none; without any, of the repository's own.
 
+    Their pictures are drawn where they are not there or show another record.
+
     Raises:
-        BenchError: a page that cannot be read or written, or whose markers are wrong.
+        BenchError: a page that cannot be read or written, whose markers are wrong, or whose
+            pictures cannot be drawn.
     """
     filled = []
     for page in given or own_pages():
@@ -71,7 +74,16 @@ def render_pages(given: Sequence[Path]) -> None:
             raise BenchError(f"{page}: cannot be read ({error})") from error
         filled.append((page, pages.rendered(text)))
     for page, text in filled:
+        for record, kind, place in pages.pictures(text):
+            if not shows(page.parent / place, record):
+                plots.plot(record, page.parent / place, [kind])
+    for page, text in filled:
         _write(page, text)
+
+
+def shows(picture: Path, record: Record) -> bool:
+    """Whether a picture was made from that record."""
+    return picture.exists() and plots.source_of(record).encode() in picture.read_bytes()
 
 
 def _show(record: Record) -> None:

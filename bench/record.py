@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,11 @@ class Record:
     def to_json(self) -> str:
         """The record as JSON text."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that no other record has."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     @classmethod
     def load(cls, path: Path) -> Record:

@@ -14,7 +14,13 @@ def record() -> Record:
     """Two timed cases, wrong indices, figures without times, and a cost curve."""
     return Record(
         "python -m bench --suite all",
-        {"cpu": "a|b CPU", "cores": 2, "versions": {"torch": "2.13.0"}, "date": "2026-01-02"},
+        {
+            "device": "cpu",
+            "cpu": "a|b CPU",
+            "cores": 2,
+            "versions": {"torch": "2.13.0"},
+            "date": "2026-01-02",
+        },
         {
             "fp32 FMA GFLOP/s, 1 thread": 100.0,
             "fp32 FMA GFLOP/s, 2 threads": 200.0,

@@ -14,10 +14,12 @@ What is between the two markers is replaced by the piece, of bench/results/FILE:
 | ``goals`` | what was to be reached, and what was |
 | ``slower OWN`` | every case in which a peer is faster |
 | ``agreement FILE`` | how far the ratios of two records are apart |
+| ``picture PATH KIND [SUITE ...]`` | ``bars``, ``roofline`` or ``curves``, of those suites |
 | ``limits``, ``environment``, ``noise`` | what was measured about the machine |
 | ``record [LEVEL]`` | all of it, headings from that level on |
 
-Names with spaces stand in quotes.  ``FILE?`` is a record that may not be there yet.
+Names with spaces stand in quotes.  ``FILE?`` is a record that may not be there yet.  A picture's
+path is relative to the page; :func:`pictures` says what has to be drawn there.
 """
 
 from __future__ import annotations
@@ -25,19 +27,29 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.errors import BenchError
 from bench.record import Record
-from bench.render import agreement, goals, markdown
+from bench.render import agreement, goals, markdown, plots
 
-__all__ = ["RESULTS", "rendered"]
+__all__ = ["RESULTS", "Picture", "pictures", "rendered"]
 
 RESULTS = Path(__file__).parents[1] / "results"
 _MARKED = re.compile(r"(?P<open><!-- bench: (?P<spec>[^\n]+?) -->)(?P<body>.*?)<!-- end -->", re.S)
 _OPENING = re.compile(r"<!-- bench: ")
 _INSIDE_A_SENTENCE = ("ratio", "figure")
 _NOT_YET = "*There is no such record yet.*"
+
+
+class Picture(NamedTuple):
+    """A picture that a page shows: the record it is made from, what it shows, and where it lies."""
+
+    record: Record
+    kind: str
+    path: str
 
 
 def rendered(page: str, results: Path = RESULTS) -> str:
@@ -53,6 +65,37 @@ def rendered(page: str, results: Path = RESULTS) -> str:
     if len(found) < len(_OPENING.findall(page)):
         raise BenchError("a '<!-- bench: ... -->' without its '<!-- end -->': add it")
     return _MARKED.sub(lambda match: _filled(match, results), page)
+
+
+def pictures(page: str, results: Path = RESULTS) -> list[Picture]:
+    """What a page shows that :func:`rendered` has accepted, of the records that are there."""
+    found = []
+    for match in _MARKED.finditer(page):
+        file, piece, *arguments = shlex.split(match["spec"])
+        path = results / file.removesuffix("?")
+        if piece == "picture" and (path.exists() or not file.endswith("?")):
+            place, kind, *suites = arguments
+            found.append(Picture(_of_suites(Record.load(path), suites), kind, place))
+    return found
+
+
+def _of_suites(record: Record, suites: Sequence[str]) -> Record:
+    return replace(record, rows=[r for r in record.rows if not suites or r.suite in suites])
+
+
+def _picture(record: Record, place: str, kind: str, *suites: str) -> str:
+    """The line that shows it.
+
+    Raises:
+        BenchError: an unknown kind, or a suite that the record doesn't hold.
+    """
+    known = {row.suite for row in record.rows}
+    if kind not in plots.KINDS or not known.issuperset(suites):
+        raise BenchError(
+            f"picture: expected one of {', '.join(plots.KINDS)} and suites of the record, "
+            f"got {' '.join((kind, *suites))!r}"
+        )
+    return f"![{' '.join((kind, *suites))}]({place})"
 
 
 def _filled(match: re.Match[str], results: Path) -> str:
@@ -73,7 +116,7 @@ def _filled(match: re.Match[str], results: Path) -> str:
 
 
 def _piece(where: str, record: Record, piece: str, arguments: Sequence[str], results: Path) -> str:
-    makers: dict[str, tuple[Callable[..., str], tuple[int, ...]]] = {
+    makers: dict[str, tuple[Callable[..., str], Sequence[int]]] = {
         "table": (markdown.table, (2,)),
         "ratios": (markdown.ratios, (0, 1)),
         "ratio": (markdown.ratio, (4,)),
@@ -81,6 +124,7 @@ def _piece(where: str, record: Record, piece: str, arguments: Sequence[str], res
         "goals": (goals.goals_table, (0,)),
         "slower": (markdown.slower, (1,)),
         "agreement": (lambda one, file: agreement.text(one, Record.load(results / file)), (1,)),
+        "picture": (_picture, range(2, 9)),
         "limits": (markdown.limits_table, (0,)),
         "environment": (markdown.environment_table, (0,)),
         "noise": (markdown.noise, (0,)),
@@ -90,7 +134,7 @@ def _piece(where: str, record: Record, piece: str, arguments: Sequence[str], res
         raise BenchError(f"{where}: expected one of {', '.join(makers)}, got '{piece}'")
     make, counts = makers[piece]
     if len(arguments) not in counts:
-        wanted = " or ".join(str(count) for count in counts)
+        wanted = " or ".join(dict.fromkeys(str(count) for count in (counts[0], counts[-1])))
         raise BenchError(f"{where}: {piece} takes {wanted} names, got {len(arguments)}")
     try:
         return make(record, *arguments)

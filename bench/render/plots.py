@@ -5,7 +5,7 @@ matplotlib is imported when one is drawn, and not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,49 +15,39 @@ from bench.record import Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["bars", "curve_plot", "plot", "roofline_plot"]
+__all__ = ["KINDS", "plot", "source_of"]
 
+KINDS = ("bars", "roofline", "curves")
 _WIDTH = 11.0
 _NOTHING = "nothing of this kind in the record"
 
 
-def bars(record: Record, path: Path) -> None:
-    """Time relative to the fastest peer, one panel per suite and workload, as a PNG.
+def plot(record: Record, path: Path, kinds: Sequence[str] = KINDS) -> None:
+    """One PNG with the pictures that the record has rows for.
+
+    Its metadata hold :func:`source_of` the record, so that a picture of another one can be told.
+
+    Args:
+        record: what to draw.
+        path: where to.
+        kinds: ``bars`` of time relative to the fastest peer, ``roofline`` of GFLOP/s at one thread
+            against flops per byte, ``curves`` of time and memory against B, K, D and Q.
 
     Raises:
-        BenchError: matplotlib is missing, or ``path`` cannot be written.
+        BenchError: an unknown kind, no matplotlib, or ``path`` cannot be written.
     """
-    _write(record, path, ["bars"])
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise BenchError(f"picture: expected some of {', '.join(KINDS)}, got {' '.join(kinds)!r}")
+    _write(record, path, kinds)
 
 
-def roofline_plot(record: Record, path: Path) -> None:
-    """GFLOP/s at one thread against flops per byte, under the measured limits, as a PNG.
-
-    Raises:
-        BenchError: matplotlib is missing, or ``path`` cannot be written.
-    """
-    _write(record, path, ["roofline"])
+def source_of(record: Record) -> str:
+    """What a picture's metadata say of the record that it was made from."""
+    return f"record {record.digest}"
 
 
-def curve_plot(record: Record, path: Path) -> None:
-    """Time and memory against B, K, D and Q with the fitted exponents, as a PNG.
-
-    Raises:
-        BenchError: matplotlib is missing, or ``path`` cannot be written.
-    """
-    _write(record, path, ["curves"])
-
-
-def plot(record: Record, path: Path) -> None:
-    """One PNG with every picture that the record has rows for.
-
-    Raises:
-        BenchError: matplotlib is missing, or ``path`` cannot be written.
-    """
-    _write(record, path, ["bars", "roofline", "curves"])
-
-
-def _write(record: Record, path: Path, kinds: list[str]) -> None:
+def _write(record: Record, path: Path, kinds: Sequence[str]) -> None:
     try:
         from matplotlib.figure import Figure
 
@@ -83,11 +73,12 @@ def _write(record: Record, path: Path, kinds: list[str]) -> None:
                 draw(part, record)
         else:
             figure.text(0.5, 0.5, _NOTHING, ha="center", va="center")
-        _save(figure, path)
+        _save(figure, path, source_of(record))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, source: str) -> None:
     try:
-        figure.savefig(path, format="png", dpi=110, facecolor="white")
+        written = {"Source": source}
+        figure.savefig(path, format="png", dpi=110, facecolor="white", metadata=written)
     except OSError as error:
         raise BenchError(f"{path}: cannot be written ({error.strerror}); name another") from error

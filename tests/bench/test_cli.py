@@ -71,14 +71,14 @@ def test_every_option_of_a_run(
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     made = {name: tmp_path / f"out.{name}" for name in ("json", "markdown", "plot")}
-    options = ["--suite", "lookup", "memory", "--workload", shapes, "seed-512", "--device", "cpu"]
+    options = ["--suite", "lookup", "memory", "--workload", shapes, "--device", "cpu"]
     options += ["--threads", "2", "--seconds", "0.001", "--rounds", "1", "--quick"]
     options += ["--peers", "spinlock torch", "faiss"]
     options += [word for name, path in made.items() for word in (f"--{name}", str(path))]
     assert main(options) == 0
     found = Record.load(made["json"])
     assert {row.suite for row in found.rows} == {"lookup", "memory"}
-    assert {row.workload for row in found.rows} == {"mine", "seed-512"}
+    assert {row.workload for row in found.rows} == {"mine"}
     assert {row.contender for row in found.rows} == {"spinlock torch", "faiss IndexFlatL2"}
     clocks = [(t.clock, t.threads) for t in found.rows[0].timings]
     assert clocks == [("cpu", 1), ("wall", 2)]
@@ -86,7 +86,7 @@ def test_every_option_of_a_run(
     assert found.environment["threads"] == 2
     assert "a note on the limits" in found.noise
     assert str(tmp_path) not in made["json"].read_text()
-    assert "--workload mine.yaml seed-512 --device cpu" in found.command
+    assert "--workload mine.yaml --device cpu" in found.command
     assert "| contender |" in made["markdown"].read_text()
     assert made["plot"].read_bytes().startswith(b"\x89PNG")
     assert "lookup mine: B 10, Q 2, K 4..8, D 3..5" in said(capsys)

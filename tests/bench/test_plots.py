@@ -1,7 +1,6 @@
 """The pictures of a record: drawn from whatever it has, refused with one sentence."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +22,20 @@ def test_one_picture_of_everything(found: Record, tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("draw", [plots.bars, plots.roofline_plot, plots.curve_plot])
-def test_each_picture_alone(draw: Callable[[Record, Path], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", plots.KINDS)
+def test_each_picture_alone_says_what_it_was_made_from(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     path = tmp_path / "one.png"
-    draw(record(), path)
+    plots.plot(record(), path, [kind])
     assert path.stat().st_size > 5000
+    assert plots.source_of(record()).encode() in path.read_bytes()
+    assert plots.source_of(record()) != plots.source_of(EMPTY)
+
+
+@pytest.mark.parametrize("kinds", [["pie"], []])
+def test_an_unknown_picture_is_named(kinds: list[str], tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="expected some of bars, roofline, curves"):
+        plots.plot(record(), tmp_path / "x.png", kinds)
 
 
 def test_a_case_of_peers_alone_or_of_one_contender_is_drawn(tmp_path: Path) -> None:
@@ -41,7 +48,7 @@ def test_a_case_of_peers_alone_or_of_one_contender_is_drawn(tmp_path: Path) -> N
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     with pytest.raises(BenchError, match=r"none/x\.png: cannot be written"):
-        plots.bars(record(), tmp_path / "none" / "x.png")
+        plots.plot(record(), tmp_path / "none" / "x.png")
 
 
 def test_without_matplotlib_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 import bench
 from bench.errors import BenchError
 from bench.record import Record
-from bench.render import markdown, pages, plain, terminal
+from bench.render import markdown, plain, terminal
 from bench.render.cells import blocks
 from bench.render.fits import curves, exponent
 from bench_records import record
@@ -95,48 +95,6 @@ def test_a_record_survives_json(tmp_path: Path) -> None:
     path.write_text(record().to_json().replace('"format": 1', '"format": 9'), encoding="utf-8")
     with pytest.raises(BenchError, match="format 1"):
         Record.load(path)
-
-
-def test_pages_are_filled_in_and_stay_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "r.json").write_text(record().to_json(), encoding="utf-8")
-    found = (
-        "table lookup seed-512",
-        "table curves K",
-        "ratios lookup",
-        "limits",
-        "environment",
-        "noise",
-        "ratio lookup seed-512 'spinlock torch' 'slow peer'",
-    )
-    page = "\n\n".join(f"say <!-- bench: r.json {piece} -->old<!-- end -->." for piece in found)
-    filled = pages.rendered(page, tmp_path)
-    assert "old" not in filled
-    assert filled.endswith("'slow peer' -->4.5x<!-- end -->.")
-    assert "| lookup | ragged-4096 | spinlock torch | 0.40x | 4.5x |" in filled
-    assert "no\\|bar" in filled
-    assert "a\\|b CPU" in filled
-    assert pages.rendered(filled, tmp_path) == filled
-
-
-@pytest.mark.parametrize(
-    ("marker", "complaint"),
-    [
-        ("<!-- bench: r.json limits -->", "without its"),
-        ("<!-- bench: r.json limits --><!-- bench: r.json noise --><!-- end -->", "before the"),
-        ("<!-- bench: r.json --><!-- end -->", "expected a file and a piece"),
-        ("<!-- bench: none.json limits --><!-- end -->", "none.json"),
-        ("<!-- bench: r.json speed --><!-- end -->", "expected one of table"),
-        ("<!-- bench: r.json table lookup --><!-- end -->", "takes 2 names"),
-        ("<!-- bench: r.json table lookup none --><!-- end -->", "'lookup seed-512'"),
-        ("<!-- bench: r.json ratios none --><!-- end -->", "expected a suite"),
-        ("<!-- bench: r.json ratio lookup seed-512 a b --><!-- end -->", "two contenders"),
-        ("<!-- bench: r.json 'limits --><!-- end -->", "quotation"),
-    ],
-)
-def test_wrong_markers_are_named(tmp_path: Path, marker: str, complaint: str) -> None:
-    (tmp_path / "r.json").write_text(record().to_json(), encoding="utf-8")
-    with pytest.raises(BenchError, match=complaint):
-        pages.rendered(marker, tmp_path)
 
 
 def test_an_exponent_leaves_the_floor_out() -> None:
