@@ -30,10 +30,10 @@ def peak_bytes(run: Callable[[], object], device: str | torch.device = "cpu") ->
     Every allocation of 64 KiB and more is a mapping of its own during the call and is given back
     when it is freed, so that the peak is that of live memory; smaller ones count by the page.
     What it misses: memory that a library had kept from earlier calls and uses again (glibc's own
-    is handed back beforehand, that of other allocators is not), and allocated pages that are never
-    touched.  What it adds: code that is loaded and thread stacks that are made by a first call, so
-    call it once before; and a few hundred KiB, for the kernel counts in batches.  Other threads'
-    memory counts too.
+    is put out of reach beforehand, that of other allocators is not), and allocated pages that are
+    never touched.  What it adds: code that is loaded and thread stacks that are made by a first
+    call, so call it once before; and a few hundred KiB, for the kernel counts in batches.  Other
+    threads' memory counts too.
 
     Mapping every block makes allocating slower, so nothing may be timed inside of ``run``.
     Afterwards the allocator is settled, see :func:`settle_allocator`: call that before anything is
@@ -83,9 +83,7 @@ def unknown_because(device: str | torch.device = "cpu") -> str | None:
 
 
 def _resident_peak(run: Callable[[], object]) -> int:
-    with _large_blocks_mapped():
-        gc.collect()
-        _trim()
+    with _large_blocks_mapped(), _heap_filled():
         _CLEAR.write_text(_RESET_PEAK, encoding="ascii")
         before = _resident("VmRSS")
         result = run()
@@ -122,6 +120,40 @@ def _large_blocks_mapped() -> Iterator[None]:
         yield
     finally:
         settle_allocator()
+
+
+@contextmanager
+def _heap_filled() -> Iterator[None]:
+    """Takes every free block of the heap from 64 KiB on, so that new ones have to be mapped.
+
+    A block that is free in the middle of the heap would serve a large allocation, and stay resident
+    when that is freed.  The blocks that are taken are not touched, so that they hold no memory.
+    """
+    taken: list[int] = []
+    libc = ctypes.CDLL(None)
+    gc.collect()
+    _trim()
+    if hasattr(libc, "gnu_get_libc_version"):
+        libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        libc.free.argtypes, libc.free.restype = [ctypes.c_void_p], None
+        size = _SETTLED_MAPPING
+        while size >= _SMALLEST_MAPPING:
+            block = libc.malloc(size)
+            if block is None or _is_mapped(block):
+                libc.free(block)
+                size //= 2
+            else:
+                taken.append(block)
+    try:
+        yield
+    finally:
+        for block in taken:
+            libc.free(block)
+
+
+def _is_mapped(block: int) -> bool:
+    """Whether glibc mapped a block on its own: the second bit of the word before it."""
+    return bool(ctypes.c_size_t.from_address(block - ctypes.sizeof(ctypes.c_size_t)).value & 2)
 
 
 def _set_option(option: int, value: int) -> None:

@@ -42,6 +42,18 @@ def test_blocks_in_turn_count_once_and_together_twice() -> None:
 
 
 @known
+def test_holes_of_the_heap_change_nothing() -> None:
+    settle_allocator()
+    blocks = [torch.ones(4 * MIB) for _ in range(24)]
+    del blocks[::2]
+    for mib in (2, 6, 12):
+        peak = peak_bytes(lambda mib=mib: (_temporary(mib), _temporary(mib)))
+        assert peak is not None
+        assert (mib - 1) * MIB < peak < (mib + 4) * MIB
+    assert all(bool((block == 1.0).all()) for block in blocks)
+
+
+@known
 def test_what_was_held_before_does_not_count() -> None:
     settle_allocator()
     held = torch.ones(16 * MIB)
