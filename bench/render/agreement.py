@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bench.errors import BenchError
 from bench.record import Record
 from bench.render import units
+from bench.render.block import COST
 from bench.render.ratios import cases, clocks, is_own, speedups
 from bench.render.tables import drawn
 
@@ -46,7 +47,10 @@ def pairs(first: Record, second: Record) -> list[Pair]:
 
 
 def _ratios(record: Record) -> dict[tuple[str, str, str, str], float]:
-    """(suite, workload, own contender, peer) -> times faster, on the clock of the tables."""
+    """(suite, workload, own contender, peer) -> times faster, on the clock of the tables.
+
+    What an exact lookup costs on other data, against mean 0, is such a ratio as well.
+    """
     found = {}
     for (suite, workload), rows in cases(record.rows).items():
         done = [row for row in rows if row.status == "ok" and row.suite != "curves"]
@@ -54,6 +58,9 @@ def _ratios(record: Record) -> dict[tuple[str, str, str, str], float]:
             for clock in clocks(done)[:1]:
                 for peer, times in speedups(row, done, clock).items():
                     found[suite, workload, row.contender, peer] = times
+            costs = {name: cost for name, cost in row.figures.items() if name.startswith(COST)}
+            costs.pop(f"{COST}mean 0", None)
+            found |= {(suite, workload, row.contender, name): c for name, c in costs.items()}
     return found
 
 

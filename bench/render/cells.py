@@ -13,7 +13,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.record import Record, Row, Timing
 from bench.render import fits, units
-from bench.render.block import NONE, Block, Column, absentees, size_or_none
+from bench.render.block import COST, NONE, Block, Column, absentees, size_or_none
 from bench.render.curve_cells import curve_blocks
 from bench.render.facts import short
 from bench.render.ratios import Clock, clocks, is_own, ratio_lines, ratios_of, timing_on
@@ -21,8 +21,6 @@ from bench.render.ratios import Clock, clocks, is_own, ratio_lines, ratios_of, t
 __all__ = ["blocks"]
 
 _WRONG_KINDS = ("mean 0", "mean 1000")
-# Figures of exact contenders: time on a kind of data over that on mean 0.
-_COST = "cost of "
 _COSTS = "xN is the time that an exact lookup takes on such data, over that at mean 0"
 
 
@@ -50,10 +48,10 @@ def _block(rows: list[Row], record: Record) -> Block:
     for kind in kinds:
         values = [_share_and_cost(row, kind) for row in done]
         _add(columns, cells, Column(_folded(f"wrong at {kind}"), len(columns)), values)
-    for name in (name for name in names if name.removeprefix(_COST) not in kinds):
+    for name in (name for name in names if name.removeprefix(COST) not in kinds):
         values = [_figure(row, name) for row in done]
         _add(columns, cells, Column(_folded(name), 10 + len(columns)), values)
-    remarks = (_COSTS,) if any(name.startswith(_COST) for name in names) else ()
+    remarks = (_COSTS,) if any(name.startswith(COST) for name in names) else ()
     return _finished(rows, done, columns, cells, title=_title(rows), remarks=remarks)
 
 
@@ -237,7 +235,7 @@ def _share(row: Row, kind: str) -> str:
 
 
 def _share_and_cost(row: Row, kind: str) -> str:
-    cost = row.figures.get(f"{_COST}{kind}")
+    cost = row.figures.get(f"{COST}{kind}")
     share = _share(row, kind)
     return share if cost is None else f"{share}, x{units.ratio(cost)[:-1]}"
 

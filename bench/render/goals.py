@@ -8,7 +8,7 @@ from bench.errors import BenchError
 from bench.limits.roofline import share
 from bench.record import Record, Row, Timing
 from bench.render import units
-from bench.render.block import NONE
+from bench.render.block import COST, NONE
 from bench.render.ratios import cases, clocks, speedups, timing_on
 from bench.render.tables import drawn
 
@@ -18,7 +18,6 @@ _CPP, _FLOAT32, _TRITON = "spinlock cpp", "spinlock cpp, float32", "spinlock tri
 _TORCH = ("torch loop", "torch loop, compiled")
 _FAISS = ("faiss IndexFlatL2",)
 _MODULES = ("vector-quantize-pytorch",)
-_COST = "cost of "
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def reached(goal: Goal, record: Record) -> float | None:
     if own is None:
         return None
     if goal.kind == "cost":
-        costs = [value for name, value in own.figures.items() if name.startswith(_COST)]
+        costs = [value for name, value in own.figures.items() if name.startswith(COST)]
         return max(costs, default=None)
     if goal.kind == "seconds":
         timing = own.timing(goal.clock)

@@ -20,7 +20,7 @@ PIECES = {
     "ratios lookup": "| lookup | ragged-4096 | spinlock torch | 0.40x | 4.5x |",
     "goals": "| train-step | seed-512 | spinlock cpp |",
     "slower 'spinlock torch'": "| lookup | seed-512 | fast peer | 0.40x |",
-    "agreement r.json": "Of 4 ratios that both runs hold",
+    "agreement r.json": "Of 5 ratios that both runs hold",
     "picture images/x.png bars lookup": "![bars lookup](images/x.png)",
     "limits": "| fp32 FMA GFLOP/s | 100 | 200 |",
     "environment": "a\\|b CPU",
@@ -134,11 +134,11 @@ def slowed(times: float) -> Record:
 
 
 def test_records_agree_within_a_tenth_or_the_exceptions_are_named() -> None:
-    assert [pair.apart for pair in agreement.pairs(record(), record())] == [0.0] * 4
+    assert [pair.apart for pair in agreement.pairs(record(), record())] == [0.0] * 5
     near, far = agreement.text(record(), slowed(1.05)), agreement.text(record(), slowed(1.25))
-    assert "4 agree within 10%; half of them are within 5.0%." in near
+    assert "5 agree within 10%; half of them are within 5.0%." in near
     assert "The others" not in near
-    assert "0 agree within 10%" in far
+    assert "1 agree within 10%" in far
     assert "| lookup | seed-512 | spinlock torch | slow peer | 4.5x | 3.6x | 25% |" in far
 
 
@@ -183,7 +183,7 @@ def test_goals_name_what_there_is() -> None:
         ),
         (
             goals.Goal("exactness", "seed-512", "spinlock torch", 1.4, 0.9, kind="cost"),
-            1.0,
+            1.2,
             "met |",
         ),
         (
