@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
@@ -92,8 +93,34 @@ def test_cpu_floats_go_to_the_core(dtype: torch.dtype) -> None:
     assert resolve_fused("torch", latents, weight) is None
 
 
-def test_traced_calls_do_not_go_to_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert resolve_fused(None, LATENTS, WEIGHT) is None
-    with pytest.raises(InputError, match="a call that nothing traces"):
-        resolve_fused("cpp", LATENTS, WEIGHT)
+def test_traced_calls_are_checked_alike() -> None:
+    def traced(latents: Tensor) -> Tensor:
+        return nearest_codes(latents, WEIGHT, LAYOUT, backend="abacus")
+
+    with pytest.raises(InputError, match="got 'abacus'"):
+        make_fx(traced)(LATENTS)
+
+
+@pytest.mark.parametrize(
+    ("out", "got"),
+    [
+        (torch.zeros(4, 2), r"got torch.float32 \[4, 2\] on cpu"),
+        (torch.zeros(3, 2, dtype=torch.int64), r"got torch.int64 \[3, 2\]"),
+        (torch.zeros(2, 4, dtype=torch.int64).t(), r"with strides \(1, 4\); make it with torch.em"),
+    ],
+)
+def test_buffers(out: Tensor, got: str) -> None:
+    with pytest.raises(InputError, match=rf"out: expected a contiguous torch.int64 .* {got}"):
+        nearest_codes(LATENTS, WEIGHT, LAYOUT, out=out)
+    quantized = torch.zeros(4, 5)
+    with pytest.raises(InputError, match=rf"out\[1\]: expected a contiguous .* {got}"):
+        quantize(LATENTS, WEIGHT, LAYOUT, out=(quantized, out))
+
+
+def test_buffers_have_no_gradient() -> None:
+    out = torch.zeros(4, 5), torch.zeros(4, 2, dtype=torch.int64)
+    latents = LATENTS.clone().requires_grad_()
+    with pytest.raises(InputError, match="out: expected latents and weight without gradient"):
+        quantize(latents, WEIGHT, LAYOUT, out=out)
+    with torch.no_grad():
+        assert quantize(latents, WEIGHT, LAYOUT, out=out).quantized is out[0]

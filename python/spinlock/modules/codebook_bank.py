@@ -1,7 +1,7 @@
 """The state of Q codebooks: codes, EMA statistics, usage counters."""
 
 from collections.abc import Callable
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +9,22 @@ from torch import Tensor, nn
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules._options import CodebookInit, check_choice, check_decay, check_positive
+from spinlock.modules._traced_init import initialize_traced
 from spinlock.modules.codebook_views import CodebookViews, codebook_view, slice_layout
 from spinlock.modules.ema import ema_step
-from spinlock.modules.initialisation import kmeans_codes, uniform_codes
+from spinlock.modules.initialisation import initialize_codebooks, uniform_codes
 from spinlock.modules.outputs import UsageSummary, summarise_usage
 from spinlock.modules.revival import revive_codes
-from spinlock.modules.sampling import sample_rows
 from spinlock.ops import (
     Quantized,
     accumulate_codes,
     gather_codes,
     nearest_codes,
+    quantize,
     quantize_and_update,
 )
 from spinlock.ops._backend import AverageState, check_backend
+from spinlock.ops._traced import is_traced
 from spinlock.ops._validate import check_latents
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
@@ -84,6 +86,9 @@ class CodebookBank(nn.Module):
         self.layout = layout
         self.use_ema, self.decay, self.epsilon = use_ema, decay, epsilon
         self.init, self.backend, self.seed = init, backend, seed
+        self.frozen = False
+        # Asked in every step, where reading the tensor would make compilers and devices wait.
+        self._may_wait = init != "uniform"
         weight = uniform_codes(layout, torch.Generator().manual_seed(seed))
         if use_ema:
             self.register_buffer("weight", weight)
@@ -156,30 +161,33 @@ class CodebookBank(nn.Module):
         check_latents(latents, views.layout)
         if self.init == "uniform":
             return
-        generator = self.generator(generator)
-        rows = sample_rows(latents, max_rows or self.init_rows, generator)
-        rows = rows.to("cpu", torch.float32)
-        usable = usable_rows(rows, views.layout)
-        all_rows = torch.full_like(views.plan.sizes, len(rows), device="cpu")
-        num_rows = all_rows if usable is None else usable.sum(dim=0)
-        wanted = num_rows > 0
-        if only_missing:
-            wanted &= ~views.initialized.cpu()
-        elif not wanted.all():
-            empty = (start + (~wanted).nonzero().flatten()).tolist()
-            raise InputError(
-                "latents: expected at least one finite row for each quantizer, got none for "
-                f"{empty} in a batch of {len(latents)}; pass training rows, and look for NaN"
-            )
-        if not wanted.any():
+        initialize_codebooks(
+            views,
+            latents,
+            self.generator(generator),
+            max_rows=max_rows or self.init_rows,
+            first=start,
+            only_missing=only_missing,
+            backend=self.backend,
+        )
+
+    @torch.no_grad()
+    def initialize_missing(self, latents: Tensor) -> None:
+        """Sets the codebooks that wait for data, in the first training steps; see
+        :meth:`initialize_from`.
+
+        Args:
+            latents: [B, input_width].
+        """
+        if not self._may_wait:
             return
-        codes = kmeans_codes(rows, views.layout, generator, backend=self.backend)
-        for q in wanted.nonzero().flatten().tolist():
-            size = views.layout.codebook_sizes[q]
-            placed = codebook_view(codes, views.layout, q).to(views.counts)
-            every = torch.arange(size, device=placed.device)
-            views.place_codes(q, every, placed, num_rows[q].to(placed) / size)
-            views.initialized[q] = True
+        if is_traced(latents, self.weight):
+            state = (self.weight, self.ema_counts, self.ema_sums, self.initialized_codebooks)
+            initialize_traced(latents, state, self.seed, self.init_rows, self.layout, self.backend)
+            return
+        if not self.initialized:
+            self.initialize_from(latents.detach(), only_missing=True)
+        self._may_wait = not self.initialized
 
     @torch.no_grad()
     def update(
@@ -202,28 +210,34 @@ class CodebookBank(nn.Module):
         views.count_rows(rows, len(latents))
         return rows
 
-    def quantize_and_update(self, latents: Tensor) -> tuple[Quantized, Tensor] | None:
-        """The lookup and :meth:`update` of all quantizers in one call, where the backend has it.
+    def quantize(self, latents: Tensor, *, learn: bool, rotation: bool = False) -> Quantized:
+        """Looks up all quantizers and, to ``learn``, does :meth:`update` as well, in one call.
+
+        A frozen bank learns nothing, but counts its rows.
 
         Args:
             latents: [B, input_width].
+            learn: in training mode.
+            rotation: as in :func:`spinlock.ops.quantize`.
 
         Returns:
-            what :func:`spinlock.ops.quantize` returns, with the codes before the update, and
-            int64 [total_codes], rows per code; None for learnable codes and other backends.
+            what :func:`spinlock.ops.quantize` returns, with the codes before the update.
         """
-        if self.ema_sums is None:
-            return None
+        if not learn:
+            return quantize(
+                latents, self.weight, self.layout, rotation=rotation, backend=self.backend
+            )
         state = AverageState(
             self.ema_counts,
-            self.ema_sums,
+            None if self.frozen else self.ema_sums,
             self.epoch_counts,
             self.epoch_skipped,
-            self.decay,
+            1.0 if self.frozen else self.decay,
             self.epsilon,
         )
-        done = quantize_and_update(latents, self.weight, self.layout, state, backend=self.backend)
-        return None if done is None else (done[0], done[1].to(torch.int64))
+        return quantize_and_update(
+            latents, self.weight, self.layout, state, rotation=rotation, backend=self.backend
+        )
 
     def count(self, latents: Tensor, indices: Tensor) -> Tensor:
         """int64 [total_codes]: rows of a batch per code, written nowhere."""
@@ -318,6 +332,10 @@ class CodebookBank(nn.Module):
             epoch_skipped=self.epoch_skipped[start:stop],
             initialized=self.initialized_codebooks[start:stop],
         )
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._may_wait = self.init != "uniform"
+        super()._load_from_state_dict(*args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves like any module, but converts no buffer: statistics stay float32."""

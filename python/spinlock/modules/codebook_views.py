@@ -6,6 +6,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from spinlock.layout import CodebookLayout
+from spinlock.ops._averages import count_rows
 from spinlock.ops.padding import PaddingPlan, padding_plan
 
 __all__ = ["CodebookViews", "codebook_view", "slice_layout"]
@@ -69,5 +70,4 @@ class CodebookViews:
 
     def count_rows(self, rows: Tensor, num_rows: int) -> None:
         """Adds int64 [total_codes], the rows of a batch of ``num_rows``, to the epoch's."""
-        self.epoch_counts.add_(rows)
-        self.epoch_skipped.add_(num_rows - self.plan.sum_by_quantizer(rows))
+        count_rows(self.epoch_counts, self.epoch_skipped, rows, num_rows, self.layout)

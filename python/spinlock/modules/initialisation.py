@@ -5,13 +5,15 @@ import math
 import torch
 from torch import Tensor
 
+from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.modules.sampling import weighted_choice
+from spinlock.modules.codebook_views import CodebookViews, codebook_view
+from spinlock.modules.sampling import sample_rows, weighted_choice
 from spinlock.ops import accumulate_codes, nearest_codes
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
-__all__ = ["kmeans_codes", "uniform_codes"]
+__all__ = ["initialize_codebooks", "kmeans_codes", "uniform_codes"]
 
 _LLOYD_STEPS = 6
 # Up to this many codes are drawn one by one; larger codebooks draw several codes in each round.
@@ -29,6 +31,55 @@ def uniform_codes(layout: CodebookLayout, generator: torch.Generator) -> Tensor:
         unit = torch.rand(size, dim, generator=generator, dtype=torch.float32, device="cpu")
         codebooks.append(((2.0 * unit - 1.0) / size).numpy())
     return torch.from_numpy(layout.pack_codebooks(codebooks))
+
+
+def initialize_codebooks(
+    views: CodebookViews,
+    latents: Tensor,
+    generator: torch.Generator,
+    *,
+    max_rows: int,
+    first: int = 0,
+    only_missing: bool = False,
+    backend: str | None = None,
+) -> None:
+    """Sets codes by :func:`kmeans_codes`; counts become rows / K_q and sums code * count.
+
+    Args:
+        views: the codebooks, changed in place.
+        latents: [B, input_width].
+        generator: on the CPU.
+        max_rows: rows drawn from the latents.
+        first: number of the first codebook, for messages.
+        only_missing: leave codebooks alone that are initialised already, and those that have no
+            usable row in ``latents``.
+        backend: as in :func:`spinlock.ops.nearest_codes`.
+
+    Raises:
+        InputError: a quantizer without any finite row, unless ``only_missing``.
+    """
+    rows = sample_rows(latents, max_rows, generator).to("cpu", torch.float32)
+    usable = usable_rows(rows, views.layout)
+    all_rows = torch.full_like(views.plan.sizes, len(rows), device="cpu")
+    num_rows = all_rows if usable is None else usable.sum(dim=0)
+    wanted = num_rows > 0
+    if only_missing:
+        wanted &= ~views.initialized.cpu()
+    elif not wanted.all():
+        empty = (first + (~wanted).nonzero().flatten()).tolist()
+        raise InputError(
+            "latents: expected at least one finite row for each quantizer, got none for "
+            f"{empty} in a batch of {len(latents)}; pass training rows, and look for NaN"
+        )
+    if not wanted.any():
+        return
+    codes = kmeans_codes(rows, views.layout, generator, backend=backend)
+    for q in wanted.nonzero().flatten().tolist():
+        size = views.layout.codebook_sizes[q]
+        placed = codebook_view(codes, views.layout, q).to(views.counts)
+        every = torch.arange(size, device=placed.device)
+        views.place_codes(q, every, placed, num_rows[q].to(placed) / size)
+        views.initialized[q] = True
 
 
 def kmeans_codes(

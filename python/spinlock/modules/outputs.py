@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from spinlock.layout import CodebookLayout
 from spinlock.ops.padding import padding_plan
@@ -74,6 +75,13 @@ class UsageSummary(NamedTuple):
     perplexity: Tensor
     dead: int
     skipped: Tensor
+
+
+for _output in (QuantizerLosses, QuantizerUsage, QuantizerOutput, UsageSummary):
+    # Exported programs that return them could not be saved otherwise.
+    pytree._register_namedtuple(
+        _output, serialized_type_name=f"spinlock.modules.{_output.__name__}"
+    )
 
 
 def summarise_usage(counts: Tensor, skipped: Tensor, layout: CodebookLayout) -> UsageSummary:

@@ -11,7 +11,7 @@ from spinlock.modules._options import CodebookInit, Reduction
 from spinlock.modules._rows import index_rows, latent_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
-from spinlock.ops import quantize
+from spinlock.ops import gather_codes
 
 __all__ = ["RaggedVectorQuantizer"]
 
@@ -27,6 +27,8 @@ class RaggedVectorQuantizer(Quantizer):
         commitment_reduction: ``"mean"`` or ``"sum"`` of the terms over quantizers.
         use_ema: codes follow moving averages; False makes them a parameter that the codebook
             loss, then part of ``losses.total``, trains.
+        rotation_trick: gradients reach the latents rotated and scaled as they are onto their
+            codes (Fifty et al. 2024), not straight through.
         init: ``"kmeans"``: k-means++ on the first batch in training mode, or earlier by
             :meth:`initialize_from`; ``"uniform"``: +-1 / K_q.
         alignment: of codes in memory, in elements, a power of two.
@@ -60,6 +62,7 @@ class RaggedVectorQuantizer(Quantizer):
         commitment_weight: float = 1.0,
         commitment_reduction: Reduction = "mean",
         use_ema: bool = True,
+        rotation_trick: bool = False,
         init: CodebookInit = "kmeans",
         alignment: int = 4,
         backend: str | None = None,
@@ -78,6 +81,7 @@ class RaggedVectorQuantizer(Quantizer):
             backend=backend,
             seed=seed,
         )
+        self.rotation_trick = rotation_trick
 
     @property
     def latent_width(self) -> int:
@@ -94,20 +98,15 @@ class RaggedVectorQuantizer(Quantizer):
             InputError: latents of another shape or type.
         """
         rows = latent_rows(latents, self.layout.dims)
-        if self.training and not self.bank.initialized:
-            self.bank.initialize_from(rows.detach(), only_missing=True)
-        learned = self.bank.quantize_and_update(rows) if self.training else None
-        if learned is not None:
-            result, usage = learned[0], QuantizerUsage(learned[1])
-        else:
-            result = quantize(rows, self.bank.weight, self.layout, backend=self.bank.backend)
-            usage = self._learn(rows.detach(), result.indices)
+        if self.training:
+            self.bank.initialize_missing(rows)
+        result = self.bank.quantize(rows, learn=self.training, rotation=self.rotation_trick)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         return QuantizerOutput(
-            result.quantized.view(*lead, self.latent_width),
-            result.indices.view(*lead, self.indices_width),
+            _shaped(result.quantized, lead),
+            _shaped(result.indices, lead),
             self._losses(result.commitment, result.codebook_loss),
-            usage,
+            QuantizerUsage(result.counts.to(torch.int64)),
         )
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -116,7 +115,8 @@ class RaggedVectorQuantizer(Quantizer):
         Raises:
             InputError: another shape or type, or an index out of range.
         """
-        codes = self.bank.gather(index_rows(indices, self.indices_width))
+        rows = index_rows(indices, self.indices_width)
+        codes = gather_codes(rows, self.bank.weight, self.layout)
         return codes.to(self._dtype_anchor.dtype).view(*indices.shape[:-1], self.latent_width)
 
     def codebook(self, q: int) -> Tensor:
@@ -141,3 +141,8 @@ class RaggedVectorQuantizer(Quantizer):
     def usage(self) -> UsageSummary:
         """Use of the codes in training mode since the last reset, per quantizer."""
         return self.bank.usage()
+
+
+def _shaped(rows: Tensor, lead: torch.Size) -> Tensor:
+    """[B, width] -> [*lead, width]."""
+    return rows if len(lead) == 1 else rows.view(*lead, rows.shape[1])

@@ -3,13 +3,14 @@
 | latents and weight | ``backend=None`` | may be asked for |
 |---|---|---|
 | CUDA, float32 or halves, triton installed | ``"triton"`` | ``"reference"``, ``"torch"`` |
-| CPU, float32 or halves, in a call that nothing traces | ``"cpp"`` | the same |
+| CPU, float32 or halves | ``"cpp"`` | the same |
 | any other device or dtype with float64 | ``"torch"`` | ``"reference"`` |
 
 ``"reference"`` is the plain truth, ``"torch"`` the batched form of it, ``"triton"`` kernels that do
 a whole step in a few launches, ``"cpp"`` a core that does it in one call; all return the same
 indices on every input.  A name that is not known, or that cannot run on the tensors given, is an
-error; nothing falls back silently.
+error; nothing falls back silently.  Calls that are traced go to the same backend through the
+operators of ``spinlock.ops._library``.
 """
 
 import importlib
@@ -51,12 +52,13 @@ class Backend(Protocol):
 
 
 class Step(NamedTuple):
-    """What a fused step returns.
+    """What a step returns.
 
     Attributes:
-        quantized: float32 [B, input_width], the chosen codes, before any update.
+        quantized: [B, input_width], the chosen codes, before any update; float32, or float64 where
+            latents or weight are.
         indices: int64 [B, Q].
-        losses: float32 [Q], mean over usable rows and D_q dims of (x - c)^2, 0 without such rows.
+        losses: [Q] likewise, mean over usable rows and D_q dims of (x - c)^2, 0 without such rows.
         counts: float32 [total_codes], usable rows of this batch per code.
     """
 
@@ -67,23 +69,25 @@ class Step(NamedTuple):
 
 
 class AverageState(NamedTuple):
-    """What a fused train step moves in place; see ``spinlock.modules.ema.ema_step``.
+    """What a train step moves in place; see ``spinlock.ops._averages``.
 
     Attributes:
         ema_counts: float32 [total_codes].
-        ema_sums: float32 [weight_size].
+        ema_sums: float32 [weight_size]; None: gradients move the codes, only counts are kept.
         epoch_counts: int64 [total_codes], grows by the batch's counts.
         epoch_skipped: int64 [Q], grows by the rows that could not be used.
         decay: 0 <= decay < 1.
         epsilon: > 0, pseudo-rows per code.
+        unit_codes: codes that move are scaled to length 1.
     """
 
     ema_counts: Tensor
-    ema_sums: Tensor
+    ema_sums: Tensor | None
     epoch_counts: Tensor
     epoch_skipped: Tensor
     decay: float
     epsilon: float
+    unit_codes: bool = False
 
 
 class FusedBackend(Protocol):
@@ -92,19 +96,37 @@ class FusedBackend(Protocol):
     def supports(self, *tensors: Tensor) -> bool:
         """Whether it takes latents and weights like these."""
 
-    def nearest_codes(self, latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Tensor:
-        """int64 [B, Q]."""
+    def nearest_codes(
+        self, latents: Tensor, weight: Tensor, layout: CodebookLayout, *, out: Tensor | None = None
+    ) -> Tensor:
+        """int64 [B, Q], written to ``out`` if given."""
 
     def accumulate_codes(
         self, latents: Tensor, indices: Tensor, layout: CodebookLayout
     ) -> tuple[Tensor, Tensor]:
         """(counts float32 [total_codes], sums float32 [weight_size])."""
 
-    def quantize(self, latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Step:
-        """Lookup, gather, losses and counts."""
+    def quantize(
+        self,
+        latents: Tensor,
+        weight: Tensor,
+        layout: CodebookLayout,
+        *,
+        out: tuple[Tensor, Tensor] | None = None,
+    ) -> Step:
+        """Lookup, gather, losses and counts; codes and indices written to ``out`` if given."""
 
     def train_step(
-        self, latents: Tensor, weight: Tensor, layout: CodebookLayout, *state: object
+        self,
+        latents: Tensor,
+        weight: Tensor,
+        layout: CodebookLayout,
+        ema_counts: Tensor,
+        ema_sums: Tensor,
+        epoch_counts: Tensor,
+        epoch_skipped: Tensor,
+        decay: float,
+        epsilon: float,
     ) -> Step:
         """The same, and then the update of the :class:`AverageState` and the weight, in place."""
 
@@ -119,7 +141,7 @@ BACKENDS: dict[str, str] = {
 _FUSED_DEVICES = {"triton": "cuda", "cpp": "cpu"}
 _NEEDS = {
     "triton": "a CUDA device, float32, float16 or bfloat16, and the package triton",
-    "cpp": "the CPU, float32, float16 or bfloat16, and a call that nothing traces",
+    "cpp": "the CPU, float32, float16 or bfloat16",
 }
 
 

@@ -38,11 +38,11 @@ def instruction_sets() -> list[str]:
 
 
 def supports(*tensors: Tensor) -> bool:
-    """Whether this backend takes latents or weights like these, here and now.
+    """Whether this backend takes latents or weights like these.
 
-    It reads memory by its address, so that a call which is being traced is not for it.
+    It reads memory by its address: traced calls reach it when they run, through ``_library``.
     """
-    return not torch.compiler.is_compiling() and all(map(_fits, tensors))
+    return all(map(_fits, tensors))
 
 
 def _fits(tensor: Tensor) -> bool:
@@ -54,12 +54,13 @@ def nearest_codes(
     weight: Tensor,
     layout: CodebookLayout,
     *,
+    out: Tensor | None = None,
     threads: int | None = None,
     isa: str = "",
 ) -> Tensor:
-    """int64 [B, Q], the nearest codes."""
+    """int64 [B, Q], the nearest codes; in ``out``, contiguous, if given."""
     rows, codes = _rows(latents), _flat("weight", weight)
-    indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64)
+    indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64) if out is None else out
     _C.quantize_rows(
         layout.plan,
         _matrix(rows),
@@ -106,11 +107,12 @@ def quantize(
     weight: Tensor,
     layout: CodebookLayout,
     *,
+    out: tuple[Tensor, Tensor] | None = None,
     threads: int | None = None,
     isa: str = "",
 ) -> Step:
-    """Lookup, gather, losses and counts in one pass."""
-    return _step(latents, _flat("weight", weight), layout, None, threads, isa)
+    """Lookup, gather, losses and counts in one pass; codes and indices in ``out`` if given."""
+    return _step(latents, _flat("weight", weight), layout, None, threads, isa, out)
 
 
 def train_step(
@@ -195,11 +197,14 @@ def _step(
     state: _State | None,
     threads: int | None,
     isa: str,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> Step:
     rows = _rows(latents)
     count, num_rows = layout.num_quantizers, len(rows)
-    quantized = _empty(num_rows, layout.input_width)
-    indices = _empty(num_rows, count, dtype=torch.int64)
+    quantized, indices = out or (
+        _empty(num_rows, layout.input_width),
+        _empty(num_rows, count, dtype=torch.int64),
+    )
     losses = _empty(count)
     counts = _empty(layout.total_codes)
     _C.quantize_rows(

@@ -1,4 +1,4 @@
-"""Whole steps by a fused backend, with the gradients of ``_autograd``."""
+"""Gradients attached to a step that has run: the autograd of calls that nobody traces."""
 
 from typing import Any, cast
 
@@ -7,83 +7,94 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spinlock.layout import CodebookLayout
-from spinlock.ops._backend import AverageState, FusedBackend
-from spinlock.ops.padding import padding_plan
-from spinlock.ops.usable import usable_rows
+from spinlock.ops._backend import Step
+from spinlock.ops._gradients import latents_gradient, weight_gradient
+from spinlock.ops._gradients import plain_backward as _backward
 
-__all__ = ["fused_quantize"]
+__all__ = ["_backward", "attach_gradients"]
 
 
-class _FusedQuantize(torch.autograd.Function):
-    """Latents -> quantized, indices, losses, counts; gradients to the latents only."""
+class _Attach(torch.autograd.Function):
+    """Latents and weight -> quantized, commitment and, for weights that learn, codebook loss."""
 
     @staticmethod
     def forward(
         ctx: Any,
         latents: Tensor,
         weight: Tensor,
+        step: Step,
         layout: CodebookLayout,
-        backend: FusedBackend,
-        state: AverageState | None,
+        backend: str | None,
+        rotation: bool,
     ) -> tuple[Tensor, ...]:
-        if state is None:
-            step = backend.quantize(latents, weight, layout)
-        else:
-            step = backend.train_step(latents, weight, layout, *state)
-        ctx.layout, ctx.backend = layout, backend
+        codes, indices, losses, counts = step
+        ctx.layout, ctx.backend, ctx.rotation = layout, backend, rotation
+        ctx.weight_dtype = weight.dtype
+        ctx.set_materialize_grads(False)
         # Rows and codes, never the codebooks: those change in place.
-        ctx.save_for_backward(latents, step.quantized, step.counts)
-        quantized = step.quantized.to(latents.dtype)
-        if ctx.needs_input_grad[0] and quantized is step.quantized:
-            quantized = quantized.clone()  # what users change in place is not what is kept
-        ctx.mark_non_differentiable(step.indices, step.counts)
-        return quantized, step.indices, step.losses, step.counts
+        ctx.save_for_backward(latents, codes, indices, counts)
+        # What users change in place must not be what is kept.
+        quantized = codes.clone() if codes.dtype == latents.dtype else codes.to(latents.dtype)
+        if not weight.requires_grad:
+            return quantized, losses
+        return quantized, losses, losses.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        latents, quantized, counts = ctx.saved_tensors
-        own = getattr(ctx.backend, "backward", _backward)
-        grad = own(latents, quantized, counts, grads[0], grads[2], ctx.layout)
-        return grad, None, None, None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        latents, codes, indices, counts = ctx.saved_tensors
+        quantized, commitment, codebook = (*grads, None)[:3]
+        latents_grad = weight_grad = None
+        if ctx.needs_input_grad[0]:
+            latents_grad = latents_gradient(
+                latents,
+                codes,
+                counts,
+                torch.zeros_like(codes) if quantized is None else quantized,
+                _given(commitment, codes, ctx.layout),
+                ctx.layout,
+                ctx.backend,
+                ctx.rotation and quantized is not None,
+            )
+        if ctx.needs_input_grad[1] and not (commitment is None and codebook is None):
+            weight_grad = weight_gradient(
+                latents,
+                codes,
+                indices,
+                counts,
+                _given(codebook, codes, ctx.layout),
+                ctx.layout,
+                ctx.backend,
+            ).to(ctx.weight_dtype)
+        return latents_grad, weight_grad, None, None, None, None
 
 
-def fused_quantize(
+def _given(grad_losses: Tensor | None, codes: Tensor, layout: CodebookLayout) -> Tensor:
+    return codes.new_zeros(layout.num_quantizers) if grad_losses is None else grad_losses
+
+
+def attach_gradients(
     latents: Tensor,
     weight: Tensor,
+    step: Step,
     layout: CodebookLayout,
-    backend: FusedBackend,
-    state: AverageState | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(quantized in the latents' dtype, indices, losses [Q], counts float32 [total_codes]).
+    backend: str | None,
+    rotation: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(quantized in the latents' dtype, commitment [Q], codebook loss [Q]) of a step.
 
     Args:
-        latents: [B, input_width].
-        weight: [weight_size], without gradient.
+        latents: [B, input_width], that the step was made of.
+        weight: [weight_size], likewise.
+        step: what the backend returned.
         layout: where codebooks and columns lie.
-        backend: what runs.
-        state: moved by this batch, and with it the weight, in place; None changes nothing.
+        backend: its name, or None.
+        rotation: the rotation trick instead of straight-through.
     """
-    result = _FusedQuantize.apply(  # type: ignore[no-untyped-call]
-        latents, weight, layout, backend, state
+    if not (torch.is_grad_enabled() and (latents.requires_grad or weight.requires_grad)):
+        return step.quantized.to(latents.dtype), step.losses, step.losses
+    result = _Attach.apply(  # type: ignore[no-untyped-call]
+        latents, weight, step, layout, backend, rotation
     )
-    return cast(tuple[Tensor, Tensor, Tensor, Tensor], result)
-
-
-def _backward(
-    latents: Tensor,
-    quantized: Tensor,
-    counts: Tensor,
-    grad_quantized: Tensor,
-    grad_losses: Tensor,
-    layout: CodebookLayout,
-) -> Tensor:
-    """grad_quantized + 2 grad_losses_q (x - c) / (rows_q D_q), 0 for rows that were skipped."""
-    plan = padding_plan(layout, latents.device)
-    values = (plan.sum_by_quantizer(counts) * plan.dims).clamp_(min=1.0)
-    scale = (2.0 * grad_losses / values).index_select(0, plan.column_quantizer)
-    grad = torch.addcmul(grad_quantized.float(), latents.float() - quantized, scale)
-    usable = usable_rows(latents, layout)
-    if usable is not None:
-        grad = grad.where(usable.index_select(1, plan.column_quantizer), 0.0)
-    return grad.to(latents.dtype)
+    quantized, commitment, *rest = cast(tuple[Tensor, ...], result)
+    return quantized, commitment, rest[0] if rest else commitment.detach()

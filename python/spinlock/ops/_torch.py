@@ -28,7 +28,13 @@ from torch import Tensor
 from spinlock.layout import CodebookLayout
 from spinlock.ops.padding import Bucket, padding_plan
 
-__all__ = ["accumulate_codes", "gather_codes", "nearest_codes", "sum_by_code"]
+__all__ = [
+    "accumulate_codes",
+    "count_codes",
+    "gather_codes",
+    "nearest_codes",
+    "sum_by_code",
+]
 
 # Scores held at a time, 4 MiB of float64: a block that stays in cache.
 _BLOCK_ELEMENTS = 1 << 19
@@ -72,12 +78,16 @@ def accumulate_codes(
     latents: Tensor, indices: Tensor, layout: CodebookLayout, usable: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """(counts float32 [total_codes], sums float32 [weight_size]), sums added in float32."""
-    plan = padding_plan(layout, latents.device)
-    ids = indices + plan.code_offsets
+    counts = count_codes(indices, layout, usable)
+    return counts, sum_by_code(latents.to(torch.float32), indices, layout, usable)
+
+
+def count_codes(indices: Tensor, layout: CodebookLayout, usable: Tensor | None) -> Tensor:
+    """float32 [total_codes]: the usable rows of each code."""
+    ids = indices + padding_plan(layout, indices.device).code_offsets
     if usable is not None:
         ids = ids[usable]
-    counts = torch.bincount(ids.reshape(-1), minlength=layout.total_codes).to(torch.float32)
-    return counts, sum_by_code(latents.to(torch.float32), indices, layout, usable)
+    return torch.bincount(ids.reshape(-1), minlength=layout.total_codes).to(torch.float32)
 
 
 def sum_by_code(

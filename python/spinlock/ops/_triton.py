@@ -33,10 +33,13 @@ def supports(*tensors: Tensor) -> bool:
     return all(tensor.is_cuda and tensor.dtype in _DTYPES for tensor in tensors)
 
 
-def nearest_codes(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Tensor:
-    """int64 [B, Q], the nearest codes."""
+def nearest_codes(
+    latents: Tensor, weight: Tensor, layout: CodebookLayout, *, out: Tensor | None = None
+) -> Tensor:
+    """int64 [B, Q], the nearest codes; copied to ``out`` if given."""
     bank = bank_of(layout, latents.device)
-    return cast(Tensor, launch.nearest(_rows(latents), weight.contiguous(), bank))
+    found = cast(Tensor, launch.nearest(_rows(latents), weight.contiguous(), bank))
+    return found if out is None else out.copy_(found)
 
 
 def accumulate_codes(
@@ -51,10 +54,19 @@ def accumulate_codes(
     return cast(tuple[Tensor, Tensor], found)
 
 
-def quantize(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> Step:
-    """Lookup, gather, losses and counts."""
+def quantize(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    *,
+    out: tuple[Tensor, Tensor] | None = None,
+) -> Step:
+    """Lookup, gather, losses and counts; codes and indices are copied to ``out`` if given."""
     bank = bank_of(layout, latents.device)
-    return _step(launch.quantize(_widened(latents), weight.contiguous(), bank))
+    step = _step(launch.quantize(_widened(latents), weight.contiguous(), bank))
+    if out is None:
+        return step
+    return step._replace(quantized=out[0].copy_(step.quantized), indices=out[1].copy_(step.indices))
 
 
 def train_step(

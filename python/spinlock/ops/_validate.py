@@ -9,6 +9,7 @@ from spinlock.layout import CodebookLayout
 __all__ = [
     "check_indices",
     "check_latents",
+    "check_out",
     "check_same_device",
     "check_same_rows",
     "check_tensor",
@@ -28,27 +29,30 @@ def check_tensor(name: str, tensor: Tensor) -> None:
 def check_latents(latents: Tensor, layout: CodebookLayout) -> None:
     """Floating point [B, input_width] on a device that has float64."""
     _check_floating("latents", latents)
-    expected = f"[B, {layout.input_width}] (the dims {_few(layout.dims)} side by side)"
-    _check_shape("latents", latents, 2, layout.input_width, expected)
+    if latents.ndim != 2 or latents.shape[1] != layout.input_width:
+        expected = f"[B, {layout.input_width}] (the dims {_few(layout.dims)} side by side)"
+        raise _wrong_shape("latents", latents, expected)
 
 
 def check_weight(weight: Tensor, layout: CodebookLayout) -> None:
     """Floating point [weight_size] on a device that has float64."""
     _check_floating("weight", weight)
-    expected = f"[{layout.weight_size}] (layout.weight_size, as pack_codebooks returns it)"
-    _check_shape("weight", weight, 1, layout.weight_size, expected)
+    if weight.ndim != 1 or weight.shape[0] != layout.weight_size:
+        expected = f"[{layout.weight_size}] (layout.weight_size, as pack_codebooks returns it)"
+        raise _wrong_shape("weight", weight, expected)
 
 
-def check_indices(indices: Tensor, layout: CodebookLayout) -> None:
-    """Integers [B, Q], each in 0..K_q - 1."""
+def check_indices(indices: Tensor, layout: CodebookLayout, *, values: bool = True) -> None:
+    """Integers [B, Q], each in 0..K_q - 1; a traced tensor has no ``values`` to check."""
     check_tensor("indices", indices)
     if indices.dtype not in (torch.int64, torch.int32):
         raise InputError(
             f"indices: expected int64 (or int32), got {indices.dtype}; convert with .long()"
         )
     count = layout.num_quantizers
-    _check_shape("indices", indices, 2, count, f"[B, {count}] (one index per quantizer)")
-    if not len(indices):
+    if indices.ndim != 2 or indices.shape[1] != count:
+        raise _wrong_shape("indices", indices, f"[B, {count}] (one index per quantizer)")
+    if not values or not len(indices):
         return
     low, high = (bound.tolist() for bound in torch.aminmax(indices, dim=0))
     for q, size in enumerate(layout.codebook_sizes):
@@ -61,18 +65,32 @@ def check_indices(indices: Tensor, layout: CodebookLayout) -> None:
 
 def check_same_device(**tensors: Tensor) -> None:
     """All on one device."""
-    devices = {name: tensor.device for name, tensor in tensors.items()}
-    if len(set(devices.values())) > 1:
-        listed = ", ".join(f"{name} on {device}" for name, device in devices.items())
+    first, *others = tensors.values()
+    if any(other.device != first.device for other in others):
+        listed = ", ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
         raise InputError(f"expected all tensors on one device, got {listed}; move them with .to()")
 
 
 def check_same_rows(**tensors: Tensor) -> None:
     """All with one number of rows."""
-    rows = {name: len(tensor) for name, tensor in tensors.items()}
-    if len(set(rows.values())) > 1:
-        listed = ", ".join(f"{count} in {name}" for name, count in rows.items())
+    first, *others = tensors.values()
+    if any(other.shape[0] != first.shape[0] for other in others):
+        listed = ", ".join(f"{tensor.shape[0]} in {name}" for name, tensor in tensors.items())
         raise InputError(f"expected as many rows in each tensor, got {listed}; pass one batch")
+
+
+def check_out(
+    name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, like: Tensor
+) -> None:
+    """A contiguous buffer of that shape and type on the device of ``like``, without gradient."""
+    check_tensor(name, out)
+    fits = out.shape == shape and out.dtype == dtype and out.device == like.device
+    if not fits or not out.is_contiguous() or out.requires_grad:
+        raise InputError(
+            f"{name}: expected a contiguous {dtype} buffer of shape {list(shape)} on "
+            f"{like.device}, without gradient, got {out.dtype} {list(out.shape)} on {out.device} "
+            f"with strides {out.stride()}; make it with torch.empty"
+        )
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:
@@ -87,12 +105,11 @@ def _check_floating(name: str, tensor: Tensor) -> None:
         )
 
 
-def _check_shape(name: str, tensor: Tensor, ndim: int, last: int, expected: str) -> None:
-    if tensor.ndim != ndim or tensor.shape[-1] != last:
-        raise InputError(
-            f"{name}: expected shape {expected}, got {list(tensor.shape)}; "
-            "pass tensors made for this layout"
-        )
+def _wrong_shape(name: str, tensor: Tensor, expected: str) -> InputError:
+    return InputError(
+        f"{name}: expected shape {expected}, got {list(tensor.shape)}; "
+        "pass tensors made for this layout"
+    )
 
 
 def _few(values: tuple[int, ...], shown: int = 6) -> str:

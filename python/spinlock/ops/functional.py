@@ -2,22 +2,27 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
+from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.ops import _torch
-from spinlock.ops._autograd import quantization_losses, straight_through
-from spinlock.ops._backend import AverageState, resolve_backend, resolve_fused
-from spinlock.ops._fused import fused_quantize
+from spinlock.ops import _steps, _torch
+from spinlock.ops._backend import AverageState, check_backend
+from spinlock.ops._fused import attach_gradients
+from spinlock.ops._library import layout_spec
+from spinlock.ops._library_rules import OPS
+from spinlock.ops._traced import is_traced, is_transformed
+from spinlock.ops._transformed import quantize_transformed
 from spinlock.ops._validate import (
     check_indices,
     check_latents,
+    check_out,
     check_same_device,
     check_same_rows,
     check_weight,
 )
-from spinlock.ops.padding import padding_plan
-from spinlock.ops.usable import usable_rows
 
 __all__ = [
     "Quantized",
@@ -34,20 +39,27 @@ class Quantized(NamedTuple):
 
     Attributes:
         quantized: [B, input_width] in the latents' dtype, the chosen codes; its gradient goes
-            straight through to the latents.
+            straight through to the latents, or rotated.
         indices: int64 [B, Q], the chosen codes' numbers.
         commitment: [Q], mean over rows and D_q dims of (x - stop_gradient(c))^2.
         codebook_loss: [Q], mean over rows and D_q dims of (stop_gradient(x) - c)^2.
+        counts: float32 [total_codes], rows that chose each code, those that are skipped left out.
     """
 
     quantized: Tensor
     indices: Tensor
     commitment: Tensor
     codebook_loss: Tensor
+    counts: Tensor
 
 
 def nearest_codes(
-    latents: Tensor, weight: Tensor, layout: CodebookLayout, *, backend: str | None = None
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    *,
+    out: Tensor | None = None,
+    backend: str | None = None,
 ) -> Tensor:
     """The nearest code of every quantizer for every row, exactly.
 
@@ -60,6 +72,7 @@ def nearest_codes(
             ``layout.input_offsets[q]``.
         weight: flat [weight_size], any floating dtype.
         layout: where codebooks and columns lie.
+        out: contiguous int64 [B, Q] on the same device, overwritten and returned.
         backend: ``"reference"``, ``"torch"``, ``"triton"`` or ``"cpp"``; None lets the device and
             the types decide.
 
@@ -69,7 +82,6 @@ def nearest_codes(
     Raises:
         InputError: a tensor that does not fit the layout, or an unknown backend.
 
-    >>> import torch
     >>> layout = CodebookLayout(codebook_sizes=(3, 2), dims=(1, 2))
     >>> weight = torch.from_numpy(layout.pack_codebooks([[[0], [1], [2]], [[0, 0], [5, 5]]]))
     >>> nearest_codes(torch.tensor([[1.4, 3.0, 3.0], [0.5, 0.0, 1.0]]), weight, layout)
@@ -77,19 +89,21 @@ def nearest_codes(
             [0, 0]])
     """
     _check_latents_and_weight(latents, weight, layout)
-    fused = resolve_fused(backend, latents, weight)
-    if fused is not None:
-        return fused.nearest_codes(latents.detach(), weight.detach(), layout)
-    usable = usable_rows(latents, layout)
-    chosen = resolve_backend(backend)
-    return chosen.nearest_codes(latents.detach(), weight.detach(), layout, usable)
+    if out is not None:
+        check_out("out", out, (latents.shape[0], layout.num_quantizers), torch.int64, latents)
+    if is_traced(latents, weight):
+        check_backend(backend)
+        operands = latents.detach(), weight.detach()
+        found: Tensor = OPS.nearest_codes(*operands, *layout_spec(layout), backend)
+        return found if out is None else out.copy_(found)
+    return _steps.lookup(latents, weight, layout, backend, out)
 
 
 def gather_codes(indices: Tensor, weight: Tensor, layout: CodebookLayout) -> Tensor:
     """The codes of the given indices side by side; differentiable in ``weight``.
 
     Args:
-        indices: int64 or int32 [B, Q], each in 0..K_q - 1.
+        indices: int64 or int32 [B, Q], each in 0..K_q - 1; not checked in a traced call.
         weight: flat [weight_size].
         layout: where codebooks and columns lie.
 
@@ -99,9 +113,13 @@ def gather_codes(indices: Tensor, weight: Tensor, layout: CodebookLayout) -> Ten
     Raises:
         InputError: a tensor that does not fit the layout, or an index out of range.
     """
-    check_indices(indices, layout)
+    traced = is_traced(indices, weight)
+    check_indices(indices, layout, values=not traced)
     check_weight(weight, layout)
     check_same_device(indices=indices, weight=weight)
+    if traced and not is_transformed():
+        codes: Tensor = OPS.gather_codes(indices, weight, *layout_spec(layout))
+        return codes
     return _torch.gather_codes(indices, weight, layout)
 
 
@@ -125,12 +143,14 @@ def accumulate_codes(
         InputError: a tensor that does not fit the layout, or an unknown backend.
     """
     check_latents(latents, layout)
-    _check_chosen(latents, indices, layout)
-    fused = resolve_fused(backend, latents)
-    if fused is not None:
-        return fused.accumulate_codes(latents.detach(), indices, layout)
-    usable = usable_rows(latents, layout)
-    return resolve_backend(backend).accumulate_codes(latents.detach(), indices, layout, usable)
+    traced = is_traced(latents, indices)
+    _check_chosen(latents, indices, layout, values=not traced)
+    if traced:
+        check_backend(backend)
+        spec = layout_spec(layout)
+        counts, sums = OPS.accumulate_codes(latents.detach(), indices, *spec, backend)
+        return counts, sums
+    return _steps.accumulate(latents, indices, layout, backend)
 
 
 def quantize(
@@ -139,6 +159,8 @@ def quantize(
     layout: CodebookLayout,
     *,
     indices: Tensor | None = None,
+    rotation: bool = False,
+    out: tuple[Tensor, Tensor] | None = None,
     backend: str | None = None,
 ) -> Quantized:
     """Replaces every row's latents by their nearest codes, with the usual gradients.
@@ -148,6 +170,10 @@ def quantize(
         weight: flat [weight_size]; the gradient of ``codebook_loss`` reaches it if it asks.
         layout: where codebooks and columns lie.
         indices: int64 [B, Q], codes already chosen; None looks the nearest ones up.
+        rotation: the gradient of ``quantized`` reaches the latents rotated and scaled as the
+            latents are onto their codes (Fifty et al. 2024), not straight through.
+        out: contiguous buffers, overwritten and returned: ``quantized`` [B, input_width] of the
+            latents' type, ``indices`` int64 [B, Q].  Only where no gradient is asked.
         backend: as in :func:`nearest_codes`.
 
     Returns:
@@ -158,24 +184,30 @@ def quantize(
         InputError: a tensor that does not fit the layout, or an unknown backend.
     """
     _check_latents_and_weight(latents, weight, layout)
-    if indices is None and not weight.requires_grad:
-        fused = resolve_fused(backend, latents, weight)
-        if fused is not None:
-            quantized, found, losses, _ = fused_quantize(latents, weight, layout, fused)
-            return Quantized(quantized, found, losses, losses.detach())
-    if indices is None:
-        indices = nearest_codes(latents, weight, layout, backend=backend)
-    else:
-        _check_chosen(latents, indices, layout)
+    traced = is_traced(latents, weight)
+    if indices is not None:
+        _check_chosen(latents, indices, layout, values=not traced)
         indices = indices.long()
-    usable = usable_rows(latents, layout)
-    codes = _torch.gather_codes(indices, weight.detach(), layout)
-    keep = None
-    if usable is not None:
-        keep = usable.index_select(1, padding_plan(layout, latents.device).column_quantizer)
-    commitment, codebook_loss = quantization_losses(latents, weight, codes, indices, layout, usable)
-    quantized = straight_through(latents, codes.to(latents.dtype), keep)
-    return Quantized(quantized, indices, commitment, codebook_loss)
+    if out is not None:
+        _check_buffers(latents, weight, layout, out)
+    if traced:
+        check_backend(backend)
+        spec = layout_spec(layout)
+        operator = quantize_transformed if is_transformed() else OPS.quantize
+        result = operator(latents, weight, indices, *spec, backend, rotation)
+        codes, found, commitment, codebook_loss, counts = result
+        quantized = codes.to(latents.dtype)
+        if out is not None:
+            quantized, found = out[0].copy_(quantized), out[1].copy_(found)
+        return Quantized(quantized, found, commitment, codebook_loss, counts)
+    native = out is not None and latents.dtype is _steps.working_dtype(latents, weight)
+    step = _steps.quantize_step(latents, weight, layout, indices, backend, out if native else None)
+    done = attach_gradients(latents, weight, step, layout, backend, rotation)
+    quantized, commitment, codebook_loss = done
+    found = step.indices
+    if out is not None and not native:
+        quantized, found = out[0].copy_(quantized), out[1].copy_(found)
+    return Quantized(quantized, found, commitment, codebook_loss, step.counts)
 
 
 def quantize_and_update(
@@ -184,30 +216,61 @@ def quantize_and_update(
     layout: CodebookLayout,
     state: AverageState,
     *,
+    rotation: bool = False,
     backend: str | None = None,
-) -> tuple[Quantized, Tensor] | None:
-    """A whole train step in one call, where the backend has it; None where it has not.
+) -> Quantized:
+    """A whole train step: :func:`quantize`, and then the moving averages and the codes move.
 
     Args:
         latents: as in :func:`quantize`.
-        weight: float32 [weight_size], without gradient; changes in place.
+        weight: float32 [weight_size], without gradient; changes in place.  Where ``state`` has no
+            sums, any weight, which does not change.
         layout: where codebooks and columns lie.
         state: moving averages and counters, changed in place.
+        rotation: as in :func:`quantize`.
         backend: as in :func:`nearest_codes`.
 
     Returns:
-        :class:`Quantized`, with the codes before the update, and the batch's counts, float32
-        [total_codes].
+        :class:`Quantized`, with the codes before the update.
 
     Raises:
-        InputError: a tensor that does not fit the layout, or an unknown backend.
+        InputError: a tensor that does not fit the layout, an unknown backend, or a call under a
+            transform of ``torch.func``.
     """
     _check_latents_and_weight(latents, weight, layout)
-    fused = resolve_fused(backend, latents, weight)
-    if fused is None:
-        return None
-    quantized, indices, losses, counts = fused_quantize(latents, weight, layout, fused, state)
-    return Quantized(quantized, indices, losses, losses.detach()), counts
+    if is_transformed():
+        raise InputError(
+            "train step: expected a call outside torch.func transforms, for it changes its state "
+            "in place; call eval() on the module first, or take ops.quantize"
+        )
+    if not is_traced(latents, weight):
+        step = _steps.train_step(latents, weight, layout, state, backend)
+        _mark_changed(weight, state)
+        done = attach_gradients(latents, weight, step, layout, backend, rotation)
+        return Quantized(done[0], step.indices, done[1], done[2], step.counts)
+    check_backend(backend)
+    spec = layout_spec(layout)
+    if state.ema_sums is None:
+        result = quantize(latents, weight, layout, rotation=rotation, backend=backend)
+        counters = (state.ema_counts, state.epoch_counts, state.epoch_skipped)
+        OPS.update_counts(result.counts, *counters, latents.shape[0], state.decay, *spec)
+        return result
+    moved = OPS.train_step(latents.detach(), weight, *state, *spec, backend)
+    codes, indices, commitment, counts = moved
+    codebook_loss = commitment.detach()
+    if torch.is_grad_enabled() and latents.requires_grad:
+        codes, commitment, _ = OPS.attach_gradients(
+            latents, weight.detach(), *moved, *spec, backend, rotation
+        )
+    return Quantized(codes.to(latents.dtype), indices, commitment, codebook_loss, counts)
+
+
+def _mark_changed(weight: Tensor, state: AverageState) -> None:
+    """Tells autograd, which would otherwise use changed values that it kept."""
+    if state.ema_sums is not None:
+        for tensor in (weight, state.ema_counts, state.ema_sums):
+            if not tensor.is_inference():
+                increment_version(tensor)
 
 
 def _check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> None:
@@ -216,7 +279,21 @@ def _check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookL
     check_same_device(latents=latents, weight=weight)
 
 
-def _check_chosen(latents: Tensor, indices: Tensor, layout: CodebookLayout) -> None:
-    check_indices(indices, layout)
+def _check_chosen(
+    latents: Tensor, indices: Tensor, layout: CodebookLayout, *, values: bool
+) -> None:
+    check_indices(indices, layout, values=values)
     check_same_device(latents=latents, indices=indices)
     check_same_rows(latents=latents, indices=indices)
+
+
+def _check_buffers(
+    latents: Tensor, weight: Tensor, layout: CodebookLayout, out: tuple[Tensor, Tensor]
+) -> None:
+    if torch.is_grad_enabled() and (latents.requires_grad or weight.requires_grad):
+        raise InputError(
+            "out: expected latents and weight without gradient, for buffers are overwritten; "
+            "call under torch.no_grad(), or leave out away"
+        )
+    check_out("out[0]", out[0], (latents.shape[0], layout.input_width), latents.dtype, latents)
+    check_out("out[1]", out[1], (latents.shape[0], layout.num_quantizers), torch.int64, latents)

@@ -1,0 +1,120 @@
+"""The gradients of quantization, as plain functions of what a step returned.
+
+They never look at the codebooks, which change in place between the step and its backward pass.
+"""
+
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from spinlock.layout import CodebookLayout
+from spinlock.ops._backend import resolve_fused
+from spinlock.ops._rotation import rotated_gradient
+from spinlock.ops._torch import sum_by_code
+from spinlock.ops.padding import padding_plan
+from spinlock.ops.usable import usable_rows
+
+__all__ = ["latents_gradient", "plain_backward", "weight_gradient"]
+
+
+class _Backward(Protocol):
+    """What a fused backend may have of its own."""
+
+    def __call__(
+        self,
+        latents: Tensor,
+        quantized: Tensor,
+        counts: Tensor,
+        grad_quantized: Tensor,
+        grad_losses: Tensor,
+        layout: CodebookLayout,
+    ) -> Tensor:
+        """As :func:`plain_backward`."""
+
+
+def latents_gradient(
+    latents: Tensor,
+    codes: Tensor,
+    counts: Tensor,
+    grad_quantized: Tensor,
+    grad_losses: Tensor,
+    layout: CodebookLayout,
+    backend: str | None,
+    rotation: bool,
+) -> Tensor:
+    """[B, input_width] in the latents' dtype: straight-through or rotated, plus commitment.
+
+    Args:
+        latents: [B, input_width].
+        codes: [B, input_width] of the step, float32 or float64.
+        counts: float32 [total_codes] of the step.
+        grad_quantized: [B, input_width].
+        grad_losses: [Q], of the commitment terms.
+        layout: where columns lie.
+        backend: its name, or None.
+        rotation: whether ``grad_quantized`` is rotated first.
+    """
+    if rotation:
+        grad_quantized = rotated_gradient(grad_quantized, latents, codes, layout)
+    fused = resolve_fused(backend, latents, codes)
+    own = cast(_Backward, getattr(fused, "backward", plain_backward))
+    return own(latents, codes, counts, grad_quantized, grad_losses, layout)
+
+
+def plain_backward(
+    latents: Tensor,
+    quantized: Tensor,
+    counts: Tensor,
+    grad_quantized: Tensor,
+    grad_losses: Tensor,
+    layout: CodebookLayout,
+) -> Tensor:
+    """grad_quantized + 2 grad_losses_q (x - c) / (rows_q D_q), 0 for rows that were skipped."""
+    plan = padding_plan(layout, latents.device)
+    rows = plan.sum_by_quantizer(counts)
+    scale = _scale(2.0 * grad_losses, rows, plan.dims).to(quantized.dtype)
+    grad = latents.to(quantized.dtype) - quantized
+    grad.mul_(scale.index_select(0, plan.column_quantizer)).add_(grad_quantized)
+    if bool((rows != len(latents)).any()):
+        usable = usable_rows(latents, layout)
+        if usable is not None:
+            grad = grad.where(usable.index_select(1, plan.column_quantizer), 0.0)
+    return grad.to(latents.dtype)
+
+
+def weight_gradient(
+    latents: Tensor,
+    codes: Tensor,
+    indices: Tensor,
+    counts: Tensor,
+    grad_losses: Tensor,
+    layout: CodebookLayout,
+    backend: str | None,
+) -> Tensor:
+    """[weight_size] in the type of ``codes``: 2 (c - x) / (rows_q D_q), added up by code.
+
+    Args:
+        latents: [B, input_width].
+        codes: [B, input_width] of the step, float32 or float64.
+        indices: int64 [B, Q].
+        counts: float32 [total_codes] of the step.
+        grad_losses: [Q], of the codebook losses.
+        layout: where columns lie.
+        backend: its name, or None.
+    """
+    plan = padding_plan(layout, latents.device)
+    error = latents.to(codes.dtype) - codes
+    fused = resolve_fused(backend, error)
+    if fused is not None:
+        sums = fused.accumulate_codes(error, indices, layout)[1]
+    else:
+        usable = usable_rows(latents, layout)
+        if usable is not None:
+            error = error.where(usable.index_select(1, plan.column_quantizer), 0.0)
+        sums = sum_by_code(error, indices, layout, usable)
+    scale = _scale(-2.0 * grad_losses, plan.sum_by_quantizer(counts), plan.dims)
+    return sums * scale.to(sums.dtype)[plan.code_quantizer][plan.element_code]
+
+
+def _scale(grad_losses: Tensor, rows: Tensor, dims: Tensor) -> Tensor:
+    return grad_losses / (rows * dims).clamp_(min=1.0)
