@@ -38,9 +38,13 @@ def make_importable() -> None:
 
 
 def _installed() -> bool:
-    """A folder of that name without an ``__init__.py``, a namespace, isn't spinlock."""
+    """A folder of that name without an ``__init__.py``, a namespace, isn't spinlock; nor is
+    ``python/`` on the path alone, which worker processes of pytest inherit.
+    """
     found = importlib.util.find_spec("spinlock")
-    return found is not None and found.origin is not None
+    if found is None or found.origin is None:
+        return False
+    return importlib.util.find_spec("spinlock.kernels") is not None
 
 
 def build() -> None:

@@ -13,7 +13,6 @@ __all__ = [
     "BLOCK_CODES",
     "BLOCK_DIMS",
     "MANY_CODES",
-    "PACK_CODES",
     "Bank",
     "make_bank",
     "packed_codes",
@@ -21,11 +20,10 @@ __all__ = [
 
 # Codes are packed for the first pass in rows padded to one of these; wider ones are scanned whole.
 BLOCK_DIMS = (16, 32, 64, 128, 256, 512)
-# Codes of one packing program, and of one scored block.
-PACK_CODES = 32
+# What small codebooks are padded to.
 BLOCK_CODES = 64
 # Larger codebooks are scored in groups of blocks and padded to whole groups.
-MANY_CODES = 512
+MANY_CODES = 1024
 
 # Arguments that differ from call to call: a kernel compiled for one batch serves all of them.
 SIZES = [
@@ -50,10 +48,9 @@ CODE = tl.constexpr(5)
 PACKED = tl.constexpr(6)
 PACKED_SIZE = tl.constexpr(7)
 NORM = tl.constexpr(8)
-BLOCK = tl.constexpr(9)
-CENTRE = tl.constexpr(10)
-WIDTH = tl.constexpr(11)
-FIELDS = tl.constexpr(12)
+CENTRE = tl.constexpr(9)
+WIDTH = tl.constexpr(10)
+FIELDS = tl.constexpr(11)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +62,17 @@ class Bank:
     >>> bank = make_bank((5, 100), (6, 3), (8, 4), (0, 6), (0, 5), (0, 48), 448, "cpu")
     >>> bank.table[:, :6].tolist()  # input column, dim, size, weight element, stride, code id
     [[0, 6, 5, 0, 8, 0], [6, 3, 100, 48, 4, 5]]
-    >>> bank.table[:, 6:].tolist()  # packed element, packed size, norm, block, centre, width
-    [[0, 64, 0, 0, 0, 16], [1024, 128, 64, 2, 16, 16]]
+    >>> bank.table[:, 6:].tolist()  # packed element, packed size, norm, centre, width
+    [[0, 64, 0, 0, 16], [1024, 128, 64, 16, 16]]
     >>> bank.buckets  # (packed width, many codes) -> quantizers, most codes first
     {(16, False): (1, 0)}
 
     Attributes:
-        table: int64 [Q, 12] on the device; the columns are the constants above.
+        table: int64 [Q, 11] on the device; the columns are the constants above.
         sizes, dims: K_q and D_q, on the host.
         total_codes, weight_size, input_width: of the whole bank.
         widest: the largest stride.
-        packed_size, norm_size, num_blocks, centre_size: of the first pass's buffers, in elements.
+        packed_size, norm_size, centre_size: of the first pass's buffers, in elements.
         buckets: (packed width, more than MANY_CODES) -> quantizers, largest codebook first.
         unpacked: quantizers wider than the widest block.
         aligned: every input column, stride and dim is a multiple of 4: 16-byte loads.
@@ -90,7 +87,6 @@ class Bank:
     widest: int
     packed_size: int
     norm_size: int
-    num_blocks: int
     centre_size: int
     buckets: dict[tuple[int, bool], tuple[int, ...]]
     unpacked: tuple[int, ...]
@@ -124,28 +120,15 @@ class Bank:
             self.tiles[key] = table.to(self.table.device)
         return self.tiles[key]
 
-    def code_tiles(self) -> Tensor:
-        """int32 [num_blocks, 2] of (quantizer, first code) over all packed codebooks."""
-        key = ("codes", 0, 0)
+    def code_tiles(self, block_codes: int) -> Tensor:
+        """int32 [T, 2] of (quantizer, first code) over all packed codebooks."""
+        key = ("codes", 0, block_codes)
         if key not in self.tiles:
             entries = [
                 (q, first)
                 for q, size in enumerate(self.sizes)
-                for first in range(0, packed_codes(size), PACK_CODES)
+                for first in range(0, packed_codes(size), block_codes)
                 if self.dims[q] <= BLOCK_DIMS[-1]
-            ]
-            self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
-        return self.tiles[key]
-
-    def sum_blocks(self, quantizers: Sequence[int], block_codes: int, block_dim: int) -> Tensor:
-        """int32 [T, 3] of (quantizer, first code, first dim) over some codebooks."""
-        key = ("sums " + ",".join(map(str, quantizers)), block_codes, block_dim)
-        if key not in self.tiles:
-            entries = [
-                (q, code, dim)
-                for q in quantizers
-                for code in range(0, self.sizes[q], block_codes)
-                for dim in range(0, self.dims[q], block_dim)
             ]
             self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
         return self.tiles[key]
@@ -185,7 +168,7 @@ def make_bank(
         weight_size: its elements.
         device: of the table.
     """
-    packed = norm = block = centre = 0
+    packed = norm = centre = 0
     rows = []
     buckets: dict[tuple[int, bool], list[int]] = {}
     unpacked = []
@@ -193,10 +176,9 @@ def make_bank(
         width = next((w for w in BLOCK_DIMS if dim <= w), 0)
         padded = packed_codes(size)
         lies = [input_offsets[q], dim, size, weight_offsets[q], strides[q], code_offsets[q]]
-        rows.append([*lies, packed, padded, norm, block, centre, width])
+        rows.append([*lies, packed, padded, norm, centre, width])
         packed += padded * width
         norm += padded
-        block += padded // PACK_CODES
         centre += width
         if width:
             buckets.setdefault((width, size > MANY_CODES), []).append(q)
@@ -213,7 +195,6 @@ def make_bank(
         widest=max(strides),
         packed_size=packed,
         norm_size=norm,
-        num_blocks=block,
         centre_size=centre,
         buckets={
             bucket: tuple(sorted(members, key=lambda q: (-sizes[q], q)))
@@ -227,8 +208,8 @@ def make_bank(
 def packed_codes(size: int) -> int:
     """Codes of a packed codebook: whole blocks, or whole groups of four blocks.
 
-    >>> [packed_codes(size) for size in (1, 64, 65, 512, 513)]
-    [64, 64, 128, 512, 768]
+    >>> [packed_codes(size) for size in (1, 64, 65, 1024, 1025)]
+    [64, 64, 128, 1024, 1280]
     """
     return _up(size, BLOCK_CODES if size <= MANY_CODES else 4 * BLOCK_CODES)
 

@@ -15,9 +15,8 @@ import torch
 import triton
 from torch import Tensor
 
-from .accumulate_blocks import accumulate_blocks
 from .accumulate_codes import accumulate_codes
-from .bank import BLOCK_CODES, PACK_CODES, Bank, packed_codes
+from .bank import BLOCK_CODES, Bank, packed_codes
 from .gather_codes import gather_codes
 from .nearest_codes import LISTED, first_pass
 from .nearest_of_group import nearest_of_group
@@ -39,33 +38,34 @@ SMALL_DIMS = 16
 SMALL_WARPS = 4
 # (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages, codes first.
 TILES = {
-    (16, False): (64, 64, 4, 3, False),
-    (32, False): (64, 64, 4, 3, False),
-    (64, False): (64, 64, 4, 3, False),
-    (128, False): (64, 64, 4, 3, False),
+    (16, False): (64, 16, 4, 3, False),
+    (32, False): (64, 32, 4, 3, False),
+    (64, False): (64, 32, 4, 3, False),
+    (128, False): (64, 32, 4, 3, False),
     (256, False): (64, 64, 4, 2, True),
-    (512, False): (64, 64, 8, 2, True),
+    (512, False): (32, 64, 8, 2, True),
     (16, True): (64, 64, 4, 3, True),
     (32, True): (64, 64, 4, 3, True),
     (64, True): (64, 64, 4, 3, True),
     (128, True): (64, 64, 4, 3, True),
     (256, True): (64, 64, 4, 2, True),
-    (512, True): (64, 64, 8, 2, True),
+    (512, True): (32, 64, 8, 2, True),
 }
-# Where keeping books per code would cost more than the products: groups of blocks of PACK_CODES.
+# Where keeping books per code would cost more than the products: groups of GROUP blocks.
 GROUPED = {(16, True), (32, True), (64, True)}
 GROUP = 4
+# Codes of one packing program: narrow ones, and others; the interpreter pays per program.
+PACK_CODES = (32, 32) if INTERPRETED else (32, 8)
 _GROUP_ROWS = 32
 _ROWS = 64
 LEAST_LISTED = 1 << 14
-# For each list: programs per multiprocessor, rows of one program, codes and dims at a time, warps.
-RECHECKS = ((32, 4, 8, 16, 1), (4, 1, 64, 32, 4))
-# Codebooks up to this size are summed by one-hot products, larger ones row by row.
-PRODUCT_CODES = 1024
-# Rows, codes and dims of one product, rows of one program, warps, stages.
-PRODUCT = (64, 64, 64, 2048, 4, 3)
+# For each list: programs per multiprocessor, codes and (at most 128 wide or more) dims at a time,
+# warps.
+RECHECKS = ((32, 4, (32, 128), 1), (4, 64, (32, 32), 4))
 _DIMS = 32
+# Codes of one refreshing program; partial sums of many slabs take time.
 _CODES = 16
+_FEW_CODES = 4
 _NO_FUSION = {"enable_fp_fusion": False}
 
 
@@ -278,19 +278,18 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
         return
     packed = torch.empty(bank.packed_size, dtype=torch.float16, device=device)
     floats = torch.empty(
-        bank.norm_size + bank.num_blocks * RADII.value + bank.centre_size + bank.num_quantizers,
-        dtype=torch.float32,
-        device=device,
+        bank.norm_size + bank.centre_size + bank.num_quantizers, dtype=torch.float32, device=device
     )
-    norms, radii, centres, scales = floats.split(
-        [bank.norm_size, bank.num_blocks * RADII.value, bank.centre_size, bank.num_quantizers]
-    )
-    packing = bank.code_tiles()
+    norms, centres, scales = floats.split([bank.norm_size, bank.centre_size, bank.num_quantizers])
+    zeros = torch.zeros(bank.num_quantizers * RADII.value + 2, dtype=torch.int32, device=device)
+    radii, counters = zeros.split([bank.num_quantizers * RADII.value, 2])
+    widest = max(width for width, _ in bank.buckets)
+    pack = PACK_CODES[widest > 32]
+    packing = bank.code_tiles(pack)
     members = sum(len(quantizers) for quantizers in bank.buckets.values())
     # Room for one row in eight; more are settled without it, slowly.
     capacity = max(LEAST_LISTED, num_rows * members // 8)
     listed = torch.empty(2 * capacity * LISTED.value, dtype=torch.int32, device=device)
-    counters = torch.empty(2, dtype=torch.int32, device=device)
     pack_codes[(len(packing),)](
         weight,
         bank.table,
@@ -300,11 +299,8 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
         radii,
         centres,
         scales,
-        counters,
-        BLOCK_CODES=PACK_CODES,
-        BLOCK_DIM=64,
-        NUM_COUNTERS=2,
-        num_warps=8,
+        BLOCK_CODES=pack,
+        BLOCK_DIM=widest,
         **_NO_FUSION,
     )
     for (width, many), quantizers in bank.buckets.items():
@@ -333,7 +329,6 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             GROUP=group,
             WIDTH=width,
             BITS=max(1, (largest // (block_codes * group) - 1).bit_length()),
-            RADIUS_BLOCKS=_power_of_two(largest // PACK_CODES),
             ALIGNED=_aligned(bank, rows),
             CODES_FIRST=codes_first,
             NVIDIA=not INTERPRETED and torch.version.hip is None,
@@ -363,7 +358,7 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             ALIGNED=_aligned(bank, rows),
             **_NO_FUSION,
         )
-    for which, (programs, items, block_codes, block_dim, warps) in enumerate(RECHECKS):
+    for which, (programs, block_codes, block_dims, warps) in enumerate(RECHECKS):
         recheck[(programs * _multiprocessors(device),)](
             rows,
             rows.stride(0),
@@ -376,9 +371,9 @@ def _certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> Non
             num_rows,
             bank.num_quantizers,
             LIST=which,
-            ITEMS=items,
             BLOCK_CODES=block_codes,
-            BLOCK_DIM=block_dim,
+            BLOCK_DIM=block_dims[widest > 128],
+            ALIGNED=_aligned(bank, rows),
             num_warps=warps,
             **_NO_FUSION,
         )
@@ -494,35 +489,7 @@ def _gather(
 
 
 def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
-    log_rows = (len(rows) - 1).bit_length()
-    few = [q for q, size in enumerate(bank.sizes) if size <= PRODUCT_CODES]
-    many = [q for q, size in enumerate(bank.sizes) if size > PRODUCT_CODES]
-    if few:
-        block_rows, block_codes, block_dim, chunk, warps, stages = PRODUCT
-        block_dim = min(block_dim, _power_of_two(max(bank.dims[q] for q in few)))
-        blocks = bank.sum_blocks(few, block_codes, block_dim)
-        accumulate_blocks[(len(blocks), -(-len(rows) // chunk))](
-            rows,
-            rows.stride(0),
-            bank.table,
-            blocks,
-            scratch.chosen,
-            scratch.peaks,
-            scratch.sums,
-            len(rows),
-            BLOCK_ROWS=block_rows,
-            BLOCK_CODES=block_codes,
-            BLOCK_DIM=block_dim,
-            CHUNK=chunk,
-            LOG_ROWS=log_rows,
-            ALIGNED=_aligned(bank, rows),
-            num_warps=warps,
-            num_stages=stages,
-            **_NO_FUSION,
-        )
-    if not many:
-        return
-    tiles = bank.row_tiles(many, len(rows), _ROWS)
+    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), _ROWS)
     accumulate_codes[(len(tiles),)](
         rows,
         rows.stride(0),
@@ -534,7 +501,7 @@ def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
         len(rows),
         BLOCK_ROWS=_ROWS,
         BLOCK_DIM=_DIMS,
-        LOG_ROWS=log_rows,
+        LOG_ROWS=(len(rows) - 1).bit_length(),
         ALIGNED=_aligned(bank, rows),
     )
 
@@ -553,7 +520,8 @@ def _refresh(
     none = counts  # a pointer that is never followed
     fixed = scratch.peaks is not None
     codes = averages is not None and averages.sums is not None
-    tiles = bank.refresh_tiles(_CODES)
+    block_codes = _CODES if fixed else _FEW_CODES
+    tiles = bank.refresh_tiles(block_codes)
     columns = -(-bank.widest // _DIMS) if codes or sums is not None else 1
     refresh_codes[(len(tiles), columns)](
         bank.table,
@@ -579,7 +547,7 @@ def _refresh(
         bank.weight_size,
         0.0 if averages is None else averages.decay,
         0.0 if averages is None else averages.epsilon,
-        BLOCK_CODES=_CODES,
+        BLOCK_CODES=block_codes,
         BLOCK_DIM=_DIMS,
         COUNT_CODES=1024 if fixed else SMALL_CODES,
         SLABS=1 if fixed else 16,

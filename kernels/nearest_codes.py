@@ -18,14 +18,12 @@ import triton
 import triton.language as tl
 
 from .bank import (
-    BLOCK,
     BLOCK_CODES,
     CENTRE,
     DIM,
     FIELDS,
     INPUT,
     NORM,
-    PACK_CODES,
     PACKED,
     PACKED_SIZE,
     SIZE,
@@ -48,7 +46,6 @@ UNLISTED = tl.constexpr(-2)
 IN_GROUP = tl.constexpr(-3)
 _FAR = tl.constexpr(3.0e38)
 _NO_CODE = tl.constexpr(2147483647)
-_PACK = tl.constexpr(PACK_CODES)
 _BLOCK = tl.constexpr(BLOCK_CODES)
 
 
@@ -74,7 +71,6 @@ def first_pass(
     GROUP: tl.constexpr,
     WIDTH: tl.constexpr,
     BITS: tl.constexpr,
-    RADIUS_BLOCKS: tl.constexpr,
     ALIGNED: tl.constexpr,
     CODES_FIRST: tl.constexpr,
     NVIDIA: tl.constexpr,
@@ -87,7 +83,6 @@ def first_pass(
         listed_ptr: int32 [2, capacity, LISTED].
         counters_ptr: int32 [2], rows for each list, also those beyond its capacity.
         BITS: at least log2 of the number of groups.
-        RADIUS_BLOCKS: at least the packing blocks of a codebook, a power of two.
         ALIGNED: columns, strides and dims are multiples of 4.
         CODES_FIRST: products are codes times rows, which streams many codes faster; rows times
             codes keeps a row's scores in one warp, so that a tile ends sooner.
@@ -114,14 +109,17 @@ def first_pass(
     x = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
     centre = tl.load(centres_ptr + tl.load(entry + CENTRE) + d)
     scale = tl.load(scales_ptr + q)
-    damaged = tl.max(tl.where(tl.abs(x) <= 3.4028234663852886e38, 0, 1), axis=1)
-    usable = row_mask & (damaged == 0)
-    x = tl.where(mask, (x - centre[None, :]) * scale, 0.0)
-    rounded = x.to(tl.float16)
+    scaled = tl.where(mask, (x - centre[None, :]) * scale, 0.0)
+    rounded = scaled.to(tl.float16)
     back = rounded.to(tl.float32)
-    lost = x - back
+    lost = scaled - back
     length2 = tl.sum(back * back, axis=1)
     lost2 = tl.sum(lost * lost, axis=1)
+    usable = row_mask
+    # A row with a finite length has finite values.
+    if tl.max(tl.where(length2 <= _FAR, 0, 1), axis=0) > 0:
+        damaged = tl.max(tl.where(tl.abs(x) <= 3.4028234663852886e38, 0, 1), axis=1)
+        usable = row_mask & (damaged == 0)
 
     if CODES_FIRST:
         best = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
@@ -132,7 +130,7 @@ def first_pass(
         fixed = rounded
     second = best
     lane = tl.arange(0, BLOCK_CODES)
-    # Packed codebooks are whole blocks: without the hints loads would not be 16 bytes wide.
+    # Packed codebooks begin at whole blocks: without the hints loads would not be 16 bytes wide.
     norm_ptrs = norms_ptr + tl.multiple_of(tl.load(entry + NORM), _BLOCK) + lane
     packed = tl.multiple_of(tl.load(entry + PACKED), _BLOCK)
     code_ptrs = packed_ptr + packed + (lane * WIDTH)[:, None] + d[None, :]
@@ -152,18 +150,12 @@ def first_pass(
     lanes_of = tl.expand_dims(lane, OTHER)
     code = number * (BLOCK_CODES * GROUP) + lanes_of
     least = tl.min(best, axis=AXIS)
-    index = tl.where(best == tl.expand_dims(least, AXIS), code, _NO_CODE)
-    index = tl.min(index, axis=AXIS)
-    if GROUP > 1:
-        index = IN_GROUP - index
-    index = tl.where(usable, index, 0)
+    index = tl.min(tl.where(best == tl.expand_dims(least, AXIS), code, _NO_CODE), axis=AXIS)
 
-    blocks = tl.arange(0, RADIUS_BLOCKS)
-    block_mask = blocks < padded // _PACK
-    radius_ptrs = radii_ptr + (tl.load(entry + BLOCK) + blocks) * RADII
-    rounding = tl.max(tl.load(radius_ptrs, mask=block_mask, other=0.0), axis=0)
-    longest = tl.max(tl.load(radius_ptrs + 1, mask=block_mask, other=0.0), axis=0)
-    norm = tl.max(tl.load(radius_ptrs + 2, mask=block_mask, other=0.0), axis=0)
+    radius_ptr = radii_ptr + q * RADII
+    rounding = tl.load(radius_ptr).to(tl.float32, bitcast=True)
+    longest = tl.load(radius_ptr + 1).to(tl.float32, bitcast=True)
+    norm = tl.load(radius_ptr + 2).to(tl.float32, bitcast=True)
     length = tl.sqrt(length2) * 1.0001
     missing = tl.sqrt(lost2) * 1.0001 + length * 1.2e-7 + 1.0e-18
     reach = length + missing
@@ -173,18 +165,19 @@ def first_pass(
     error += (reach + longest) * (reach + longest) * ((WIDTH + 16) * 2.3e-16) + 1.0e-30
     limit = least + 2.0 * error
     near = best <= tl.expand_dims(limit, AXIS)
-    groups = tl.sum(near.to(tl.int32), axis=AXIS)
-    behind = tl.min(second, axis=AXIS)
-    settled = (groups == 1) & (behind > limit)  # False where anything is NaN
+    # Lanes with a group within the limit, and lanes with two: counted in one sum.
+    crowded = second <= tl.expand_dims(limit, AXIS)
+    counted = tl.sum(near.to(tl.int32) + (crowded.to(tl.int32) << 16), axis=AXIS)
+    settled = counted == 1  # False where anything is NaN
     doubtful = usable & ~settled
+    answer = tl.where(usable, IN_GROUP - index if GROUP > 1 else index, 0)
     if tl.max(doubtful.to(tl.int32), axis=0) > 0:
-        crowded = second <= tl.expand_dims(limit, AXIS)
-        lanes = tl.sum((near | crowded).to(tl.int32), axis=AXIS)
-        few = (groups >= 1) & (groups <= SLOTS) & (behind > limit)
-        some = ~few & (groups >= 1) & (lanes <= SLOTS) & (limit < _FAR)
-        slots = tl.where(few, groups, tl.where(some, lanes, 1))
+        lanes = counted & 65535
+        listable = (lanes >= 1) & (lanes <= SLOTS) & (limit < _FAR)
+        few = listable & (counted < 65536)
+        slots = tl.where(listable, lanes, 1)
         num_codes = tl.load(entry + SIZE).to(tl.int32)
-        repeats = tl.where(few, GROUP, tl.where(some, padded // BLOCK_CODES, num_codes))
+        repeats = tl.where(few, GROUP, tl.where(listable, padded // BLOCK_CODES, num_codes))
         # Short work goes to the first list, the rest to the second.
         which = (slots * repeats > SHORT).to(tl.int32)
         place = tl.atomic_add(counters_ptr + which, 1, mask=doubtful)
@@ -193,18 +186,17 @@ def first_pass(
         tl.store(out, tl.zeros((BLOCK_ROWS,), tl.int32) + q, mask=fits)
         tl.store(out + 1, rows, mask=fits)
         tl.store(out + 2, repeats * 16 + slots, mask=fits)
-        tl.store(out + 3, tl.where(few | some, BLOCK_CODES, 1), mask=fits)
-        candidate = tl.where(tl.expand_dims(few, AXIS), code, lanes_of)
-        left = (near | (crowded & ~tl.expand_dims(few, AXIS))) & tl.expand_dims(few | some, AXIS)
+        tl.store(out + 3, tl.where(listable, BLOCK_CODES, 1), mask=fits)
         most = tl.max(tl.where(doubtful, slots, 0), axis=0)
         for slot in range(0, most):
-            found = tl.min(tl.where(left, candidate, _NO_CODE), axis=AXIS)
-            left = left & (candidate != tl.expand_dims(found, AXIS))
-            found = tl.where(few | some, found, 0)
+            # The nearest code was found already; others follow in order.
+            found = tl.where(few, index, tl.where(listable, index % BLOCK_CODES, 0))
             tl.store(out + 4 + slot, found, mask=fits & (slot < slots))
-        index = tl.where(doubtful, tl.where(fits, PENDING, UNLISTED), index)
+            near = near & (code != tl.expand_dims(index, AXIS))
+            index = tl.min(tl.where(near, code, _NO_CODE), axis=AXIS)
+        answer = tl.where(doubtful, tl.where(fits, PENDING, UNLISTED), answer)
     tl.store(
-        indices_ptr + rows.to(tl.int64) * num_quantizers + q, index.to(tl.int64), mask=row_mask
+        indices_ptr + rows.to(tl.int64) * num_quantizers + q, answer.to(tl.int64), mask=row_mask
     )
 
 

@@ -1,8 +1,8 @@
 """Codebooks as the first pass wants them: centred, scaled, doubled, in float16, with their norms.
 
 For a quantizer with centre m and scale s, a power of two, code c becomes z = fp16(-2 s (c - m)) and
-n = s^2 |c - m|^2, so that n + z . (s (x - m)) orders codes as the distance to x does.  Each block
-of codes also gets the three radii from which the first pass bounds its own error.
+n = s^2 |c - m|^2, so that n + z . (s (x - m)) orders codes as the distance to x does.  A codebook
+also gets the three radii from which the first pass bounds its own error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import triton
 import triton.language as tl
 
 from .bank import (
-    BLOCK,
     CENTRE,
     DIM,
     FIELDS,
@@ -26,7 +25,7 @@ from .bank import (
 
 __all__ = ["RADII", "pack_codes"]
 
-# Per block of codes: rounding of z, length of z, length of n.
+# Per codebook: rounding of z, length of z, length of n.
 RADII = tl.constexpr(4)
 # Larger than every score; padding codes are never nearest.
 _FAR = tl.constexpr(3.0e38)
@@ -45,10 +44,8 @@ def pack_codes(
     radii_ptr,
     centres_ptr,
     scales_ptr,
-    counters_ptr,
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
-    NUM_COUNTERS: tl.constexpr,
 ):
     """Program t packs codes ``tiles[t]`` = (quantizer, first code) .. + BLOCK_CODES.
 
@@ -56,15 +53,12 @@ def pack_codes(
         weight_ptr: flat [weight_size].
         packed_ptr: float16, rows of the quantizer's packed width.
         norms_ptr: float32, one per packed code.
-        radii_ptr: float32 [num_blocks, RADII].
+        radii_ptr: int32 [Q, RADII], zero at first: the bits of float32.
         centres_ptr: float32, the quantizer's packed width each.
         scales_ptr: float32 [Q].
-        counters_ptr: int32 [NUM_COUNTERS], set to zero.
+        BLOCK_DIM: at least every packed width.
     """
     tile = tl.program_id(0)
-    if tile == 0:
-        which = tl.arange(0, NUM_COUNTERS)
-        tl.store(counters_ptr + which, tl.zeros((NUM_COUNTERS,), tl.int32))
     q = tl.load(tiles_ptr + 2 * tile)
     first = tl.load(tiles_ptr + 2 * tile + 1)
     entry = table_ptr + q * FIELDS
@@ -74,59 +68,41 @@ def pack_codes(
     stride = tl.load(entry + STRIDE)
     codes_ptr = weight_ptr + tl.load(entry + WEIGHT)
     centre_ptr = centres_ptr + tl.load(entry + CENTRE)
-    lane = tl.arange(0, BLOCK_CODES)
+    d = tl.arange(0, BLOCK_DIM)
     # The centre is the mean of a few codes, evenly spread; any vector is correct.
     samples = tl.minimum(size, _SAMPLES)
     draw = tl.arange(0, _SAMPLES)
-    sampled = (draw.to(tl.int64) * size) // samples
-    is_sample = draw < samples
-    largest = tl.zeros((_SAMPLES,), tl.float32)
-    for d0 in range(0, width, BLOCK_DIM):
-        d = d0 + tl.arange(0, BLOCK_DIM)
-        mean, away = _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim)
-        largest = tl.maximum(largest, tl.max(tl.abs(away), axis=1))
-        if first == 0:
-            tl.store(centre_ptr + d, mean, mask=d < width)
-    scale = _scale(tl.max(largest, axis=0))
-    if first == 0:
-        tl.store(scales_ptr + q, scale)
-    k = first + lane
+    sampled = (draw * size // samples).to(tl.int64)
+    sample_mask = (draw < samples)[:, None] & (d < dim)[None, :]
+    sample_ptrs = codes_ptr + (sampled * stride)[:, None] + d[None, :]
+    k = first + tl.arange(0, BLOCK_CODES)
     exists = k < size
-    norm = tl.zeros((BLOCK_CODES,), tl.float64)
-    rounding = tl.zeros((BLOCK_CODES,), tl.float64)
-    length = tl.zeros((BLOCK_CODES,), tl.float64)
-    row_ptrs = codes_ptr + k.to(tl.int64) * stride
+    mask = exists[:, None] & (d < dim)[None, :]
+    code_ptrs = codes_ptr + (k.to(tl.int64) * stride)[:, None] + d[None, :]
+    drawn = tl.load(sample_ptrs, mask=sample_mask, other=0.0).to(tl.float32)
+    code = tl.load(code_ptrs, mask=mask, other=0.0).to(tl.float64)
+    mean = tl.sum(drawn, axis=0) / samples
+    away = tl.where(sample_mask, tl.abs(drawn - mean[None, :]), 0.0)
+    scale = _scale(tl.max(tl.max(away, axis=1), axis=0))
+    if first == 0:
+        tl.store(centre_ptr + d, mean, mask=d < width)
+        tl.store(scales_ptr + q, scale)
+    code = tl.where(mask, (code - mean.to(tl.float64)[None, :]) * scale.to(tl.float64), 0.0)
+    packed = (-2.0 * code).to(tl.float32).to(tl.float16)
     out_ptrs = packed_ptr + tl.load(entry + PACKED) + k.to(tl.int64) * width
-    for d0 in range(0, width, BLOCK_DIM):
-        d = d0 + tl.arange(0, BLOCK_DIM)
-        mean, _ = _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim)
-        mask = exists[:, None] & (d < dim)[None, :]
-        code = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float64)
-        away = tl.where(mask, (code - mean.to(tl.float64)[None, :]) * scale.to(tl.float64), 0.0)
-        packed = (-2.0 * away).to(tl.float32).to(tl.float16)
-        tl.store(out_ptrs[:, None] + d[None, :], packed, mask=(d < width)[None, :])
-        back = packed.to(tl.float64)
-        lost = -2.0 * away - back
-        norm += tl.sum(away * away, axis=1)
-        rounding += tl.sum(lost * lost, axis=1)
-        length += tl.sum(back * back, axis=1)
+    tl.store(out_ptrs[:, None] + d[None, :], packed, mask=(d < width)[None, :])
+    back = packed.to(tl.float64)
+    lost = -2.0 * code - back
+    norm = tl.sum(code * code, axis=1)
+    rounding = tl.sum(lost * lost, axis=1)
+    length = tl.sum(back * back, axis=1)
     padded = tl.load(entry + PACKED_SIZE).to(tl.int32)
     norms = tl.where(exists, norm.to(tl.float32), _FAR)
     tl.store(norms_ptr + tl.load(entry + NORM) + k, norms, mask=k < padded)
-    radius_ptr = radii_ptr + (tl.load(entry + BLOCK) + first // BLOCK_CODES) * RADII
-    tl.store(radius_ptr, _above(tl.sqrt(tl.max(rounding, axis=0))))
-    tl.store(radius_ptr + 1, _above(tl.sqrt(tl.max(length, axis=0))))
-    tl.store(radius_ptr + 2, _above(tl.max(norm, axis=0)))
-
-
-@triton.jit
-def _centre(codes_ptr, stride, sampled, is_sample, samples, d, dim):
-    """(mean float32 [D], sampled codes minus it, float32 [S, D]); 0 beyond ``dim``."""
-    mask = is_sample[:, None] & (d < dim)[None, :]
-    ptrs = codes_ptr + (sampled * stride)[:, None] + d[None, :]
-    codes = tl.load(ptrs, mask=mask, other=0.0).to(tl.float32)
-    mean = tl.sum(codes, axis=0) / samples
-    return mean, tl.where(mask, codes - mean[None, :], 0.0)
+    radius_ptr = radii_ptr + q * RADII
+    tl.atomic_max(radius_ptr, _above(tl.sqrt(tl.max(rounding, axis=0))), sem="relaxed")
+    tl.atomic_max(radius_ptr + 1, _above(tl.sqrt(tl.max(length, axis=0))), sem="relaxed")
+    tl.atomic_max(radius_ptr + 2, _above(tl.max(norm, axis=0)), sem="relaxed")
 
 
 @triton.jit
@@ -140,5 +116,6 @@ def _scale(largest):
 
 @triton.jit
 def _above(value):
-    """A float32 not below a float64 value."""
-    return (value * 1.0000002).to(tl.float32) + 1.0e-37
+    """The bits of a float32 not below a float64 value >= 0; those of a NaN are above all others."""
+    above = (value * 1.0000002).to(tl.float32) + 1.0e-37
+    return tl.where(above == above, above.to(tl.int32, bitcast=True), 2143289344)

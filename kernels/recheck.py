@@ -34,11 +34,11 @@ def recheck(
     num_rows,
     num_quantizers,
     LIST: tl.constexpr,
-    ITEMS: tl.constexpr,
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
-    """Every program takes ITEMS rows of one list at a time, BLOCK_CODES codes of each at a time.
+    """Every program takes each num_programs-th row of one list, BLOCK_CODES codes at a time.
 
     Args:
         LIST: 0 or 1; the launch for list 1, whose rows need many codes, also settles the rows
@@ -46,24 +46,22 @@ def recheck(
         Others as in ``first_pass``.
     """
     found = tl.load(counters_ptr + LIST)
-    count = tl.minimum(found, capacity)
-    first = tl.program_id(0) * ITEMS
-    while first < count:
-        item = first + tl.arange(0, ITEMS)
+    count = tl.minimum(found, capacity).to(tl.int64)
+    item = tl.program_id(0).to(tl.int64)
+    while item < count:
         _settle(
             x_ptr,
             x_stride,
             weight_ptr,
             table_ptr,
             indices_ptr,
-            listed_ptr + (capacity.to(tl.int64) * LIST + item) * LISTED,
-            item < count,
+            listed_ptr + (capacity * LIST + item) * LISTED,
             num_quantizers,
-            ITEMS,
             BLOCK_CODES,
             BLOCK_DIM,
+            ALIGNED,
         )
-        first += tl.num_programs(0) * ITEMS
+        item += tl.num_programs(0)
     if LIST == 1:
         if tl.maximum(found, tl.load(counters_ptr)) > capacity:
             _settle_unlisted(
@@ -85,61 +83,62 @@ def _settle(
     weight_ptr,
     table_ptr,
     indices_ptr,
-    item_ptrs,
-    real,
+    item_ptr,
     num_quantizers,
-    ITEMS: tl.constexpr,
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
-    q = tl.load(item_ptrs, mask=real, other=0)
-    row = tl.load(item_ptrs + 1, mask=real, other=0).to(tl.int64)
-    work = tl.load(item_ptrs + 2, mask=real, other=1)
-    step = tl.load(item_ptrs + 3, mask=real, other=1)
+    q = tl.load(item_ptr)
+    row = tl.load(item_ptr + 1).to(tl.int64)
+    work = tl.load(item_ptr + 2)
+    step = tl.load(item_ptr + 3)
     entry = table_ptr + q * FIELDS
     dim = tl.load(entry + DIM).to(tl.int32)
     size = tl.load(entry + SIZE).to(tl.int32)
     stride = tl.load(entry + STRIDE)
-    row_ptrs = x_ptr + row * x_stride + tl.load(entry + INPUT)
-    codes_ptrs = weight_ptr + tl.load(entry + WEIGHT)
+    column = tl.load(entry + INPUT)
+    x_row = x_stride.to(tl.int64)
+    weight_offset = tl.load(entry + WEIGHT)
+    if ALIGNED:
+        column = tl.multiple_of(column, 4)
+        x_row = tl.multiple_of(x_row, 4)
+        dim = tl.multiple_of(dim, 4)
+        stride = tl.multiple_of(stride, 4)
+        weight_offset = tl.multiple_of(weight_offset, 4)
+    row_ptr = x_ptr + row * x_row + column
+    codes_ptr = weight_ptr + weight_offset
     slots = work & 15
-    total = tl.where(real, slots * (work >> 4), 0)
-    most = tl.max(total, axis=0)
-    widest = tl.max(dim, axis=0)
+    total = slots * (work >> 4)
     lane = tl.arange(0, BLOCK_CODES)
-    best = tl.full((ITEMS, BLOCK_CODES), float("inf"), tl.float64)
-    second = tl.full((ITEMS, BLOCK_CODES), float("inf"), tl.float64)
-    index = tl.full((ITEMS, BLOCK_CODES), _NO_CODE, tl.int32)
-    for first in range(0, most, BLOCK_CODES):
-        code, exists = _listed_codes(item_ptrs, slots, step, first + lane, total, size)
-        code_ptrs = codes_ptrs[:, None] + code.to(tl.int64) * stride[:, None]
-        distance = _fast(row_ptrs, code_ptrs, exists, dim, widest, BLOCK_DIM)
+    best = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
+    second = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
+    index = tl.full((BLOCK_CODES,), _NO_CODE, tl.int32)
+    for first in range(0, total, BLOCK_CODES):
+        code, exists = _listed_codes(item_ptr, slots, step, first + lane, total, size)
+        distance = _fast(row_ptr, codes_ptr, stride, code, exists, dim, BLOCK_DIM)
         second = tl.minimum(second, tl.maximum(best, distance))
         index = tl.where(distance < best, code, index)
         best = tl.minimum(best, distance)
-    least = tl.min(best, axis=1)
+    least = tl.min(best, axis=0)
     limit = least * (1.0 + (dim + 4) * _UNIT)
-    rivals = tl.sum((best <= limit[:, None]).to(tl.int32), axis=1)
-    chosen = tl.min(tl.where(best == least[:, None], index, _NO_CODE), axis=1)
-    tied = real & ((rivals > 1) | (tl.min(second, axis=1) <= limit))
-    if tl.max(tied.to(tl.int32), axis=0) > 0:
-        best = tl.full((ITEMS, BLOCK_CODES), float("inf"), tl.float64)
-        index = tl.full((ITEMS, BLOCK_CODES), _NO_CODE, tl.int32)
-        for first in range(0, most, BLOCK_CODES):
-            code, exists = _listed_codes(item_ptrs, slots, step, first + lane, total, size)
-            code_ptrs = codes_ptrs[:, None] + code.to(tl.int64) * stride[:, None]
-            distance = _fast(row_ptrs, code_ptrs, exists, dim, widest, BLOCK_DIM)
-            near = exists & (distance <= limit[:, None]) & (distance < float("inf"))
-            if tl.sum(tl.sum(near.to(tl.int32), axis=1), axis=0) > 0:
-                distance = _exact(row_ptrs, code_ptrs, near, dim, widest)
+    rivals = tl.sum((best <= limit).to(tl.int32), axis=0)
+    chosen = tl.min(tl.where(best == least, index, _NO_CODE), axis=0)
+    if (rivals > 1) | (tl.min(second, axis=0) <= limit):
+        best = tl.full((BLOCK_CODES,), float("inf"), tl.float64)
+        index = tl.full((BLOCK_CODES,), _NO_CODE, tl.int32)
+        for first in range(0, total, BLOCK_CODES):
+            code, exists = _listed_codes(item_ptr, slots, step, first + lane, total, size)
+            distance = _fast(row_ptr, codes_ptr, stride, code, exists, dim, BLOCK_DIM)
+            near = exists & (distance <= limit) & (distance < float("inf"))
+            if tl.sum(near.to(tl.int32), axis=0) > 0:
+                distance = _exact(row_ptr, codes_ptr, stride, code, near, dim)
                 closer = near & ((distance < best) | ((distance == best) & (code < index)))
                 best = tl.where(closer, distance, best)
                 index = tl.where(closer, code, index)
-        least = tl.min(best, axis=1)
-        again = tl.min(tl.where(best == least[:, None], index, _NO_CODE), axis=1)
-        chosen = tl.where(tied, again, chosen)
+        chosen = tl.min(tl.where(best == tl.min(best, axis=0), index, _NO_CODE), axis=0)
     chosen = tl.where(chosen == _NO_CODE, 0, chosen)
-    tl.store(indices_ptr + row * num_quantizers + q, chosen.to(tl.int64), mask=real)
+    tl.store(indices_ptr + row * num_quantizers + q, chosen.to(tl.int64))
 
 
 @triton.jit
@@ -175,38 +174,37 @@ def _settle_unlisted(
 
 
 @triton.jit
-def _listed_codes(item_ptrs, slots, step, position, total, size):
-    """[ITEMS, BLOCK_CODES]: codes at these positions of each item, and whether they exist."""
-    exists = position[None, :] < total[:, None]
-    slot = position[None, :] % slots[:, None]
-    code = tl.load(item_ptrs[:, None] + 4 + slot, mask=exists, other=0)
-    code += (position[None, :] // slots[:, None]) * step[:, None]
-    return code, exists & (code < size[:, None])
+def _listed_codes(item_ptr, slots, step, position, total, size):
+    """(codes at these positions of an item, whether they exist)."""
+    exists = position < total
+    code = tl.load(item_ptr + 4 + position % slots, mask=exists, other=0)
+    code += (position // slots) * step
+    return code, exists & (code < size)
 
 
 @triton.jit
-def _fast(row_ptrs, code_ptrs, exists, dim, widest, BLOCK_DIM: tl.constexpr):
-    """float64 like ``exists``: squared distances, added in any order; infinite where none."""
-    distance = tl.zeros(exists.shape, tl.float64)
-    for first in range(0, widest, BLOCK_DIM):
+def _fast(row_ptr, codes_ptr, stride, code, exists, dim, BLOCK_DIM: tl.constexpr):
+    """float64 [BLOCK_CODES]: squared distances, added in any order; infinite where not a number."""
+    distance = code.to(tl.float64) * 0.0
+    code_ptrs = codes_ptr + code.to(tl.int64) * stride
+    for first in range(0, dim, BLOCK_DIM):
         d = first + tl.arange(0, BLOCK_DIM)
-        inside = d[None, :] < dim[:, None]
-        x = tl.load(row_ptrs[:, None] + d[None, :], mask=inside, other=0.0).to(tl.float64)
-        mask = exists[:, :, None] & inside[:, None, :]
-        c = tl.load(code_ptrs[:, :, None] + d[None, None, :], mask=mask, other=0.0).to(tl.float64)
-        difference = tl.where(mask, x[:, None, :] - c, 0.0)
-        distance += tl.sum(difference * difference, axis=2)
+        x = tl.load(row_ptr + d, mask=d < dim, other=0.0).to(tl.float64)
+        mask = exists[:, None] & (d < dim)[None, :]
+        c = tl.load(code_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float64)
+        difference = tl.where((d < dim)[None, :], x[None, :] - c, 0.0)
+        distance += tl.sum(difference * difference, axis=1)
     return tl.where(exists & (distance < float("inf")), distance, float("inf"))
 
 
 @triton.jit
-def _exact(row_ptrs, code_ptrs, wanted, dim, widest):
-    """float64 like ``wanted``: as the truth adds, dim by dim; infinite where unwanted."""
-    distance = tl.zeros(wanted.shape, tl.float64)
-    for d in range(0, widest):
-        x = tl.load(row_ptrs + d, mask=d < dim, other=0.0).to(tl.float64)
-        mask = wanted & (d < dim)[:, None]
-        c = tl.load(code_ptrs + d, mask=mask, other=0.0).to(tl.float64)
-        difference = tl.where(mask, x[:, None] - c, 0.0)
+def _exact(row_ptr, codes_ptr, stride, code, wanted, dim):
+    """float64 [BLOCK_CODES]: as the truth adds, dimension by dimension; infinite where unwanted."""
+    distance = code.to(tl.float64) * 0.0
+    code_ptrs = codes_ptr + code.to(tl.int64) * stride
+    for d in range(0, dim):
+        x = tl.load(row_ptr + d).to(tl.float64)
+        c = tl.load(code_ptrs + d, mask=wanted, other=0.0).to(tl.float64)
+        difference = x - c
         distance += difference * difference
     return tl.where(wanted & (distance < float("inf")), distance, float("inf"))

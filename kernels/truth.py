@@ -57,7 +57,7 @@ def nearest_directly(
         exists = k < size
         code_ptrs = codes_ptr + k.to(tl.int64) * stride
         distance = tl.zeros((BLOCK_ROWS, BLOCK_CODES), tl.float32)
-        for d in tl.range(0, dim, 1, loop_unroll_factor=8):
+        for d in tl.range(0, dim, 1, loop_unroll_factor=4):
             x = tl.load(row_ptrs + d, mask=row_mask, other=0.0).to(tl.float32)
             c = tl.load(code_ptrs + d, mask=exists, other=0.0).to(tl.float32)
             difference = x[:, None] - c[None, :]

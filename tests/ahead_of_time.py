@@ -25,7 +25,6 @@ from triton.compiler import ASTSource
 __all__ = ["KERNELS", "Launch", "Report", "compiled", "recorded", "report"]
 
 KERNELS = (
-    "accumulate_blocks",
     "accumulate_codes",
     "first_pass",
     "gather_codes",

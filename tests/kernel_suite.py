@@ -33,8 +33,8 @@ BRIEF = [
     make_case("no rows", _SIZES, rows=0, seed=11, makers=["plain"]),
     make_case("one row", _SIZES, rows=1, seed=12, makers=["plain"]),
 ]
-# More than a group of blocks, and wider than what the first pass takes.
-LARGE = make_case("large", [(600, 6), (16, 30)], rows=8, seed=13, makers=["duplicates"])
+# Scored in groups of blocks, and wider than what the first pass takes.
+LARGE = make_case("large", [(1030, 6), (16, 30)], rows=8, seed=13, makers=["duplicates"])
 WIDE = make_case("wide", [(20, 600)], rows=4, seed=14, makers=["plain"])
 CASES = [*BRIEF, LARGE, WIDE] if launch.INTERPRETED else [*BRIEF, LARGE, WIDE, *FROZEN]
 STEPS = [BRIEF[0], BRIEF[2], *BRIEF[8:], LARGE] if launch.INTERPRETED else CASES
