@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from bench.peers.codebook_loop import Search, lookup_loop, needs, needs_device
 from bench.peers.contender import Call, Contender
 from bench.problems import Problem
 
-__all__ = ["FaissFlat"]
+__all__ = ["FaissFlat", "FaissReused"]
 
 
 class FaissFlat(Contender):
@@ -30,7 +31,7 @@ class FaissFlat(Contender):
         def index(codes: Any) -> Search:
             built = faiss.IndexFlatL2(codes.shape[1])
             built.add(codes)
-            return lambda rows: built.search(rows, 1)[1]
+            return self.search(built, problem.workload.num_rows)
 
         searches = [index(codes.numpy()) for codes in problem.codebooks]
         call = lookup_loop(problem, searches, lambda rows: rows.numpy())
@@ -41,3 +42,19 @@ class FaissFlat(Contender):
             return call.run(i)
 
         return Call(run, call.outcome)
+
+    def search(self, index: Any, rows: int) -> Search:
+        """How an index is searched with that many rows."""
+        del rows
+        return lambda batch: index.search(batch, 1)[1]
+
+
+class FaissReused(FaissFlat):
+    """The same, into distances and indices that are allocated once."""
+
+    name: ClassVar[str] = "faiss IndexFlatL2, reused buffers"
+
+    def search(self, index: Any, rows: int) -> Search:
+        """See FaissFlat."""
+        found = {"D": np.empty((rows, 1), np.float32), "I": np.empty((rows, 1), np.int64)}
+        return lambda batch: index.search(batch, 1, **found)[1]

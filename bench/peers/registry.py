@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from bench.errors import BenchError
 from bench.peers.contender import Contender
 from bench.peers.cuvs_brute_force import CuvsBruteForce
-from bench.peers.faiss_flat import FaissFlat
+from bench.peers.faiss_flat import FaissFlat, FaissReused
 from bench.peers.flash_kmeans import FlashKmeans
 from bench.peers.numkong_dots import NumKongBfloat16, NumKongDots
 from bench.peers.sklearn_argmin import SklearnArgmin
@@ -25,6 +25,7 @@ _PEERS: tuple[type[Contender], ...] = (
     HalfLoop,
     VectorQuantizeLoop,
     FaissFlat,
+    FaissReused,
     SklearnArgmin,
     NumKongDots,
     NumKongBfloat16,
@@ -57,8 +58,8 @@ def contenders(names: Sequence[str] | None) -> list[Contender]:
     Raises:
         BenchError: a name with which no contender begins.
 
-    >>> [c.name for c in contenders(["faiss", "SKLEARN"]) if not c.ours]
-    ['faiss IndexFlatL2', 'sklearn argmin']
+    >>> [c.name for c in contenders(["vector", "SKLEARN"]) if not c.ours]
+    ['vector-quantize-pytorch', 'sklearn argmin']
     """
     own, peers = spinlock_contenders(), [peer() for peer in _PEERS]
     if names is None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from bench.errors import Unavailable
 from bench.peers.contender import Call, Contender, Contract, Outcome
 from bench.peers.spinlock_ragged import of_backend, quantizer_of
 from bench.problems import Problem
+from spinlock.ops import nearest_codes
 from spinlock.ops._backend import BACKENDS
 
-__all__ = ["CppFloat32", "spinlock_contenders"]
+__all__ = ["CppFloat32", "CppReused", "spinlock_contenders"]
 
 
 class CppFloat32(Contender):
@@ -42,9 +44,34 @@ class CppFloat32(Contender):
         return Call(run, lambda found: Outcome(found.long().cpu().numpy()))
 
 
+class CppReused(Contender):
+    """The C++ core, into indices that are allocated once."""
+
+    name: ClassVar[str] = "spinlock cpp, reused buffers"
+    ours: ClassVar[bool] = True
+    contract: ClassVar[Contract] = Contract(exact=True)
+
+    def check_available(self, device: str) -> None:
+        """See Contender."""
+        of_backend("cpp").check_available(device)
+
+    def lookup(self, problem: Problem) -> Call:
+        """See Contender."""
+        bank = quantizer_of(problem, "cpp").bank
+        indices = torch.empty(
+            problem.workload.num_rows, problem.workload.num_quantizers, dtype=torch.int64
+        )
+
+        def run(i: int) -> Tensor:
+            rows = problem.batches[i % len(problem.batches)]
+            return nearest_codes(rows, bank.weight, bank.layout, out=indices, backend="cpp")
+
+        return Call(run, lambda found: Outcome(found.numpy().copy()))
+
+
 def spinlock_contenders() -> list[Contender]:
     """In spinlock's own order; a new backend needs no edit here."""
-    return [*(of_backend(backend) for backend in BACKENDS), CppFloat32()]
+    return [*(of_backend(backend) for backend in BACKENDS), CppFloat32(), CppReused()]
 
 
 def _instruction_sets() -> list[str]:

@@ -74,13 +74,13 @@ def test_every_option_of_a_run(
     made = {name: tmp_path / f"out.{name}" for name in ("json", "markdown", "plot")}
     options = ["--suite", "lookup", "memory", "--workload", shapes, "--device", "cpu"]
     options += ["--threads", "2", "--seconds", "0.001", "--rounds", "1", "--quick"]
-    options += ["--peers", "spinlock torch", "faiss"]
+    options += ["--peers", "spinlock torch", "sklearn"]
     options += [word for name, path in made.items() for word in (f"--{name}", str(path))]
     assert main(options) == 0
     found = Record.load(made["json"])
     assert {row.suite for row in found.rows} == {"lookup", "memory"}
     assert {row.workload for row in found.rows} == {"mine"}
-    assert {row.contender for row in found.rows} == {"spinlock torch", "faiss IndexFlatL2"}
+    assert {row.contender for row in found.rows} == {"spinlock torch", "sklearn argmin"}
     clocks = [(t.clock, t.threads) for t in found.rows[0].timings]
     assert clocks == [("cpu", 1), ("wall", 2)]
     assert found.limits == LIMITS

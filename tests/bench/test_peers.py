@@ -133,11 +133,11 @@ def test_peers_are_selected_by_the_beginning_of_their_names() -> None:
         return [contender.name for contender in contenders(names) if not contender.ours]
 
     assert peers([]) == peers(["none"]) == []
-    assert peers(["SKLEARN", "faiss"]) == ["faiss IndexFlatL2", "sklearn argmin"]
+    assert peers(["SKLEARN", "numkong dots,"]) == ["sklearn argmin", "NumKong dots, bf16"]
     assert peers(["torch loop"])[:2] == ["torch loop", "torch loop, compiled"]
     assert all(contender.ours for contender in contenders(["none"]))
-    only = [contender.name for contender in contenders(["spinlock torch", "faiss"])]
-    assert only == ["spinlock torch", "faiss IndexFlatL2"]
+    only = [contender.name for contender in contenders(["spinlock torch", "sklearn"])]
+    assert only == ["spinlock torch", "sklearn argmin"]
 
 
 def test_an_unknown_peer_is_an_error_that_names_the_known_ones() -> None:
