@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spinlock.modules import RaggedVectorQuantizer
+from spinlock.errors import InputError
+from spinlock.modules import NestedResidualQuantizer, RaggedVectorQuantizer
 
 SIZES, DIMS = (8, 5, 3), (4, 2, 7)
 
@@ -24,7 +25,7 @@ def trained(**options: Any) -> RaggedVectorQuantizer:
     return quantizer
 
 
-def results(run: Any, quantizer: RaggedVectorQuantizer, latents: Tensor) -> list[Any]:
+def results(run: Any, quantizer: torch.nn.Module, latents: Tensor) -> list[Any]:
     """Outputs, gradients and state after one step forward and backward."""
     latents = latents.clone().requires_grad_()
     quantizer.zero_grad()
@@ -35,7 +36,7 @@ def results(run: Any, quantizer: RaggedVectorQuantizer, latents: Tensor) -> list
             *copy.deepcopy(quantizer.state_dict()).values()]  # fmt: skip
 
 
-def compiled(quantizer: RaggedVectorQuantizer, backend: str = "aot_eager") -> Any:
+def compiled(quantizer: torch.nn.Module, backend: str = "aot_eager") -> Any:
     torch._dynamo.reset()
     return torch.compile(quantizer, fullgraph=True, backend=backend)
 
@@ -151,3 +152,35 @@ def test_transforms_of_modules_in_eval_mode() -> None:
     quantizer(latents).losses.total.backward()
     grad = torch.func.grad(lambda x: quantizer(x).losses.total)(rows())
     torch.testing.assert_close(grad, latents.grad)
+
+
+def nested(**options: Any) -> NestedResidualQuantizer:
+    return NestedResidualQuantizer([[8, 4, 4], [6, 5, 3]], [[2, 8, 3], [4, 5, 1]], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_ema": False}], ids=str)
+def test_nested_levels_compile(options: dict[str, Any]) -> None:
+    direct = nested(**options)
+    direct(rows())
+    twin = copy.deepcopy(direct)
+    run = compiled(twin)
+    for training in (True, False):
+        direct.train(training)
+        twin.train(training)
+        expected = results(direct, direct, rows())
+        torch.testing.assert_close(results(run, twin, rows()), expected)
+    assert torch.export.export(direct, (rows(),)).module()(rows()).indices.shape == (32, 6)
+    grad = torch.func.grad(lambda x: direct(x).losses.total)(rows())
+    latents = rows().requires_grad_()
+    direct(latents).losses.total.backward()
+    torch.testing.assert_close(grad, latents.grad)
+
+
+def test_nested_levels_are_initialised_before_they_are_compiled() -> None:
+    with pytest.raises(InputError, match="expected initialised ones in a traced call"):
+        nested()(rows().to("meta"))
+    loaded = nested()
+    trained = nested()
+    trained(rows())
+    loaded.load_state_dict(trained.state_dict())
+    assert not loaded.bank.may_wait

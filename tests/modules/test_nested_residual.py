@@ -95,7 +95,9 @@ def test_gradients_straight_through_and_commitment() -> None:
         levels, _, _ = quantizer._descend(plain)
     for q, dim in enumerate(quantizer.layout.dims):
         c = q % 2
-        code = quantizer._descend(plain)[1][:, slice(*quantizer.layout.input_range(q, q + 1))]
+        code = quantizer._descend(plain)[1].quantized[
+            :, slice(*quantizer.layout.input_range(q, q + 1))
+        ]
         coordinates = plain[:, sum(WIDTHS[:c]) : sum(WIDTHS[:c]) + dim]
         before = coordinates.detach() - levels[:, slice(*quantizer.layout.input_range(q, q + 1))]
         expected = expected + (coordinates - before - code).square().mean()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cases import RaggedCase, ragged_cases
 from spinlock.layout import CodebookLayout
-from spinlock.ops import gather_codes, nearest_codes, quantize
+from spinlock.ops import accumulate_codes, gather_codes, nearest_codes, quantize
 from spinlock.ops.padding import padding_plan
 
 LAYOUT = CodebookLayout((3, 4, 2), (2, 1, 5))
@@ -174,3 +174,48 @@ def test_output_may_be_changed_in_place() -> None:
     latents.requires_grad_()
     (quantize(latents * 1.0, weight, LAYOUT).quantized.mul_(2.0)).sum().backward()
     assert (latents.grad == 2.0).all()
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_buffers_are_used_again(backend: str, dtype: torch.dtype) -> None:
+    latents, weight = problem(dtype=dtype)
+    weight = weight.float()
+    expected = quantize(latents, weight, LAYOUT, backend=backend)
+    out = torch.full((6, 8), torch.nan, dtype=dtype), torch.full((6, 3), -1)
+    for _ in range(2):
+        found = quantize(latents, weight, LAYOUT, out=out, backend=backend)
+        assert found.quantized is out[0]
+        assert found.indices is out[1]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.equal(ours, theirs)
+    indices = torch.full((6, 3), -1)
+    assert nearest_codes(latents, weight, LAYOUT, out=indices, backend=backend) is indices
+    assert torch.equal(indices, expected.indices)
+
+
+@settings(max_examples=30)
+@given(ragged_cases(max_codes=40, max_dim=30))
+def test_gradients_of_the_core_are_those_of_the_torch_backend(case: RaggedCase) -> None:
+    grads = []
+    for backend in ("cpp", "torch"):
+        latents = torch.from_numpy(case.latents).requires_grad_()
+        weight = torch.from_numpy(case.weight.copy()).requires_grad_()
+        result = quantize(latents, weight, case.layout, backend=backend)
+        factors = torch.linspace(1.0, 2.0, case.layout.num_quantizers)
+        total = (result.commitment * factors).sum() + (result.codebook_loss / factors).sum()
+        grads.append(torch.autograd.grad(result.quantized.sum() + total, (latents, weight)))
+    for ours, theirs in zip(*grads, strict=True):
+        size = float(theirs.abs().max()) if theirs.numel() else 0.0
+        assume(size < 1e30)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+def test_counts_are_those_of_accumulate_codes(backend: str) -> None:
+    latents, weight = problem(dtype=torch.float32)
+    latents[1, 0] = torch.nan
+    result = quantize(latents, weight, LAYOUT, backend=backend)
+    counts, _ = accumulate_codes(latents, result.indices, LAYOUT, backend=backend)
+    assert torch.equal(result.counts, counts)
+    assert result.counts[:3].sum() == 5

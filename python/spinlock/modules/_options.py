@@ -8,6 +8,7 @@ from spinlock.errors import ConfigError
 __all__ = [
     "CodebookInit",
     "Reduction",
+    "Similarity",
     "check_choice",
     "check_decay",
     "check_positive",
@@ -16,6 +17,7 @@ __all__ = [
 
 CodebookInit = Literal["kmeans", "uniform"]
 Reduction = Literal["mean", "sum"]
+Similarity = Literal["euclidean", "cosine"]
 
 
 def check_decay(decay: float) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from spinlock.errors import InputError
 from spinlock.ops._validate import check_tensor
 
-__all__ = ["index_rows", "latent_rows"]
+__all__ = ["index_rows", "latent_rows", "masked_rows"]
 
 
 def latent_rows(latents: Tensor | Sequence[Tensor], widths: Sequence[int]) -> Tensor:
@@ -25,6 +25,21 @@ def latent_rows(latents: Tensor | Sequence[Tensor], widths: Sequence[int]) -> Te
             f"{list(joined.shape)}; pass the latents this quantizer was built for"
         )
     return joined.reshape(-1, total)
+
+
+def masked_rows(rows: Tensor, mask: Tensor, lead: torch.Size) -> Tensor:
+    """Rows [B, width] with NaN, which no quantizer uses, where ``mask`` is False.
+
+    Raises:
+        InputError: a mask that is not bool of shape ``lead``, the leading dimensions.
+    """
+    check_tensor("mask", mask)
+    if mask.dtype is not torch.bool or mask.shape != lead:
+        raise InputError(
+            f"mask: expected torch.bool of shape {list(lead)} (the latents' leading dimensions), "
+            f"got {mask.dtype} {list(mask.shape)}; from lengths: torch.arange(T) < lengths[:, None]"
+        )
+    return rows.masked_fill(~mask.reshape(-1, 1), torch.nan)
 
 
 def index_rows(indices: Tensor, width: int) -> Tensor:

@@ -14,8 +14,8 @@ __all__ = ["initialize_traced"]
 
 LIBRARY.define(
     "initialize_codebooks(Tensor latents, Tensor(a!) weight, Tensor(b!) counts, Tensor(c!)? sums, "
-    "Tensor(d!) initialized, int seed, int max_rows, int[] codebook_sizes, int[] dims, "
-    "int alignment, str? backend) -> ()",
+    "Tensor(d!) initialized, int seed, int max_rows, bool unit_codes, int[] codebook_sizes, "
+    "int[] dims, int alignment, str? backend) -> ()",
     tags=torch.Tag.pt2_compliant_tag,
 )
 
@@ -25,6 +25,7 @@ def initialize_traced(
     state: tuple[Tensor, Tensor, Tensor | None, Tensor],
     seed: int,
     max_rows: int,
+    unit_codes: bool,
     layout: CodebookLayout,
     backend: str | None,
 ) -> None:
@@ -35,11 +36,12 @@ def initialize_traced(
         state: weight, counts, sums and initialized of :class:`CodebookViews`.
         seed: of the draws.
         max_rows: rows drawn from the latents.
+        unit_codes: codes are scaled to length 1.
         layout: of the codebooks.
         backend: as in :func:`spinlock.ops.nearest_codes`.
     """
     operator: Any = torch.ops.spinlock.initialize_codebooks
-    operator(latents, *state, seed, max_rows, *layout_spec(layout), backend)
+    operator(latents, *state, seed, max_rows, unit_codes, *layout_spec(layout), backend)
 
 
 def _initialize(
@@ -50,6 +52,7 @@ def _initialize(
     initialized: Tensor,
     seed: int,
     max_rows: int,
+    unit_codes: bool,
     *rest: Any,
 ) -> None:
     if bool(initialized.all()):
@@ -63,6 +66,7 @@ def _initialize(
         torch.Generator().manual_seed(seed),
         max_rows=max_rows,
         only_missing=True,
+        unit_codes=unit_codes,
         backend=backend,
     )
 

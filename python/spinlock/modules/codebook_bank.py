@@ -1,19 +1,16 @@
-"""The state of Q codebooks: codes, EMA statistics, usage counters."""
+"""Q codebooks: looked up, learned, initialised and revived together."""
 
-from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.modules._options import CodebookInit, check_choice, check_decay, check_positive
 from spinlock.modules._traced_init import initialize_traced
-from spinlock.modules.codebook_views import CodebookViews, codebook_view, slice_layout
+from spinlock.modules.codebook_state import CodebookState
 from spinlock.modules.ema import ema_step
-from spinlock.modules.initialisation import initialize_codebooks, uniform_codes
-from spinlock.modules.outputs import UsageSummary, summarise_usage
+from spinlock.modules.initialisation import initialize_codebooks
 from spinlock.modules.revival import revive_codes
 from spinlock.ops import (
     Quantized,
@@ -23,16 +20,15 @@ from spinlock.ops import (
     quantize,
     quantize_and_update,
 )
-from spinlock.ops._backend import AverageState, check_backend
+from spinlock.ops._averages import normalize_codes
+from spinlock.ops._backend import AverageState
 from spinlock.ops._traced import is_traced
 from spinlock.ops._validate import check_latents
-from spinlock.ops.padding import padding_plan
-from spinlock.ops.usable import usable_rows
 
 __all__ = ["CodebookBank"]
 
 
-class CodebookBank(nn.Module):
+class CodebookBank(CodebookState):
     """Codes of Q ragged codebooks in one flat buffer, with their statistics.
 
     Statistics are float32 whatever the module is converted to; so are EMA codes, which are
@@ -45,6 +41,8 @@ class CodebookBank(nn.Module):
         ema_sums: float32 [weight_size], moving average of their sums; None if ``use_ema=False``.
         epoch_counts: int64 [total_codes], rows per code since :meth:`reset_usage`.
         epoch_skipped: int64 [Q], non-finite rows since then.
+        may_wait: False once every codebook is known to be initialised.
+        frozen: codes and averages stay as they are; see :meth:`Quantizer.freeze`.
         initialized_codebooks: bool [Q].
 
     Args:
@@ -53,70 +51,13 @@ class CodebookBank(nn.Module):
         decay: of the moving averages, 0 <= decay < 1.
         epsilon: Laplace smoothing of the counts, > 0.
         init: ``"kmeans"`` (from data, see :meth:`initialize_from`) or ``"uniform"`` (+-1 / K_q).
+        unit_codes: codes have length 1, and are scaled back to it after every step.
         backend: as in :func:`spinlock.ops.nearest_codes`.
         seed: of the first codes and of every draw made without a generator.
 
     Raises:
         ConfigError: an option out of its range.
     """
-
-    weight: Tensor
-    ema_counts: Tensor
-    ema_sums: Tensor | None
-    epoch_counts: Tensor
-    epoch_skipped: Tensor
-    initialized_codebooks: Tensor
-
-    def __init__(
-        self,
-        layout: CodebookLayout,
-        *,
-        use_ema: bool = True,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        init: CodebookInit = "kmeans",
-        backend: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        check_decay(decay)
-        check_positive("epsilon", epsilon, usual=1e-5)
-        check_choice("init", init, CodebookInit)
-        check_backend(backend)
-        self.layout = layout
-        self.use_ema, self.decay, self.epsilon = use_ema, decay, epsilon
-        self.init, self.backend, self.seed = init, backend, seed
-        self.frozen = False
-        # Asked in every step, where reading the tensor would make compilers and devices wait.
-        self._may_wait = init != "uniform"
-        weight = uniform_codes(layout, torch.Generator().manual_seed(seed))
-        if use_ema:
-            self.register_buffer("weight", weight)
-        else:
-            self.weight = nn.Parameter(weight)
-        self.register_buffer("ema_counts", torch.ones(layout.total_codes, dtype=torch.float32))
-        # One row per code: sums = weight * counts holds from the first step on.
-        self.register_buffer("ema_sums", weight.clone() if use_ema else None)
-        count = layout.num_quantizers
-        self.register_buffer("epoch_counts", torch.zeros(layout.total_codes, dtype=torch.int64))
-        self.register_buffer("epoch_skipped", torch.zeros(count, dtype=torch.int64))
-        self.register_buffer("initialized_codebooks", torch.full((count,), init == "uniform"))
-
-    @property
-    def initialized(self) -> bool:
-        """Whether no codebook waits for data."""
-        return bool(self.initialized_codebooks.all())
-
-    def codebook(self, q: int) -> Tensor:
-        """The view [K_q, D_q] of codebook q, 0 <= q < Q.
-
-        Raises:
-            InputError: another q.
-        """
-        count = self.layout.num_quantizers
-        if not 0 <= q < count:
-            raise InputError(f"q: expected a codebook in 0..{count - 1}, got {q}; count from 0")
-        return codebook_view(self.weight, self.layout, q)
 
     def gather(self, indices: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """int64 [B, Q] -> codes [B, input_width]: see :func:`spinlock.ops.gather_codes`."""
@@ -168,6 +109,7 @@ class CodebookBank(nn.Module):
             max_rows=max_rows or self.init_rows,
             first=start,
             only_missing=only_missing,
+            unit_codes=self.unit_codes,
             backend=self.backend,
         )
 
@@ -179,15 +121,16 @@ class CodebookBank(nn.Module):
         Args:
             latents: [B, input_width].
         """
-        if not self._may_wait:
+        if self.frozen or not self.may_wait:
             return
         if is_traced(latents, self.weight):
             state = (self.weight, self.ema_counts, self.ema_sums, self.initialized_codebooks)
-            initialize_traced(latents, state, self.seed, self.init_rows, self.layout, self.backend)
+            options = (self.seed, self.init_rows, self.unit_codes, self.layout, self.backend)
+            initialize_traced(latents, state, *options)
             return
         if not self.initialized:
             self.initialize_from(latents.detach(), only_missing=True)
-        self._may_wait = not self.initialized
+        self.note_initialized()
 
     @torch.no_grad()
     def update(
@@ -205,13 +148,24 @@ class CodebookBank(nn.Module):
         """
         views = self._views(start, stop)
         counts, sums = accumulate_codes(latents, indices, views.layout, backend=self.backend)
-        ema_step(views, counts, sums, decay=self.decay, epsilon=self.epsilon)
+        decay = 1.0 if self.frozen else self.decay
+        ema_step(views, counts, sums, decay=decay, epsilon=self.epsilon)
+        if self.unit_codes and not self.frozen:
+            normalize_codes(views.weight, views.layout, counts)
         rows = counts.to(torch.int64)
         views.count_rows(rows, len(latents))
         return rows
 
-    def quantize(self, latents: Tensor, *, learn: bool, rotation: bool = False) -> Quantized:
-        """Looks up all quantizers and, to ``learn``, does :meth:`update` as well, in one call.
+    def quantize(
+        self,
+        latents: Tensor,
+        *,
+        learn: bool,
+        rotation: bool = False,
+        start: int = 0,
+        layout: CodebookLayout | None = None,
+    ) -> Quantized:
+        """Looks up codebooks and, to ``learn``, does :meth:`update` as well, in one call.
 
         A frozen bank learns nothing, but counts its rows.
 
@@ -219,33 +173,26 @@ class CodebookBank(nn.Module):
             latents: [B, input_width].
             learn: in training mode.
             rotation: as in :func:`spinlock.ops.quantize`.
+            start: the first codebook.
+            layout: of the codebooks from ``start`` on that are meant; None: of the whole bank.
 
         Returns:
             what :func:`spinlock.ops.quantize` returns, with the codes before the update.
         """
+        part = self._part(start, layout)
+        options: dict[str, Any] = {"rotation": rotation, "backend": self.backend}
         if not learn:
-            return quantize(
-                latents, self.weight, self.layout, rotation=rotation, backend=self.backend
-            )
+            return quantize(latents, part.weight, part.layout, **options)
         state = AverageState(
-            self.ema_counts,
-            None if self.frozen else self.ema_sums,
-            self.epoch_counts,
-            self.epoch_skipped,
+            part.counts,
+            None if self.frozen else part.sums,
+            part.epoch_counts,
+            part.epoch_skipped,
             1.0 if self.frozen else self.decay,
             self.epsilon,
+            self.unit_codes,
         )
-        return quantize_and_update(
-            latents, self.weight, self.layout, state, rotation=rotation, backend=self.backend
-        )
-
-    def count(self, latents: Tensor, indices: Tensor) -> Tensor:
-        """int64 [total_codes]: rows of a batch per code, written nowhere."""
-        ids = indices + padding_plan(self.layout, indices.device).code_offsets
-        usable = usable_rows(latents, self.layout)
-        if usable is not None:
-            ids = ids[usable]
-        return torch.bincount(ids.flatten(), minlength=self.layout.total_codes)
+        return quantize_and_update(latents, part.weight, part.layout, state, **options)
 
     @torch.no_grad()
     def revive(
@@ -271,7 +218,7 @@ class CodebookBank(nn.Module):
             start, stop: the quantizers; all by default.
 
         Returns:
-            how many codes were revived.
+            how many codes were revived; 0 in a frozen bank.
 
         Raises:
             InputError: latents that do not fit, or a threshold that is no number >= 0.
@@ -281,16 +228,9 @@ class CodebookBank(nn.Module):
         views = self._views(start, stop)
         check_latents(latents, views.layout)
         generator = self.generator(generator)
+        if self.frozen:
+            return 0
         return revive_codes(views, latents, threshold, generator, backend=self.backend)
-
-    def usage(self) -> UsageSummary:
-        """Utilization, perplexity and dead codes of the training rows since the last reset."""
-        return summarise_usage(self.epoch_counts, self.epoch_skipped.clone(), self.layout)
-
-    def reset_usage(self) -> None:
-        """Starts a new epoch of the usage counters."""
-        self.epoch_counts.zero_()
-        self.epoch_skipped.zero_()
 
     @property
     def init_rows(self) -> int:
@@ -311,39 +251,3 @@ class CodebookBank(nn.Module):
                 "that every device sees the same ones: pass torch.Generator().manual_seed(..)"
             )
         return given
-
-    def extra_repr(self) -> str:
-        """The line that ``print(bank)`` shows."""
-        return (
-            f"{self.layout.num_quantizers} codebooks, {self.layout.total_codes} codes, "
-            f"use_ema={self.use_ema}, decay={self.decay}, init={self.init!r}"
-        )
-
-    def _views(self, start: int, stop: int | None) -> CodebookViews:
-        stop = self.layout.num_quantizers if stop is None else stop
-        elements = slice(*self.layout.weight_range(start, stop))
-        codes = slice(*self.layout.code_range(start, stop))
-        return CodebookViews(
-            layout=slice_layout(self.layout, start, stop),
-            weight=self.weight[elements],
-            counts=self.ema_counts[codes],
-            sums=None if self.ema_sums is None else self.ema_sums[elements],
-            epoch_counts=self.epoch_counts[codes],
-            epoch_skipped=self.epoch_skipped[start:stop],
-            initialized=self.initialized_codebooks[start:stop],
-        )
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        self._may_wait = self.init != "uniform"
-        super()._load_from_state_dict(*args)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves like any module, but converts no buffer: statistics stay float32."""
-        buffers = {id(buffer) for buffer in self.buffers()}
-
-        def keeping_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            kept = id(tensor) not in buffers or moved.dtype == tensor.dtype
-            return moved if kept else tensor.to(moved.device)
-
-        return cast(Self, super()._apply(keeping_dtype, recurse))  # type: ignore[no-untyped-call]

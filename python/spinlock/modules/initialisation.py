@@ -10,6 +10,7 @@ from spinlock.layout import CodebookLayout
 from spinlock.modules.codebook_views import CodebookViews, codebook_view
 from spinlock.modules.sampling import sample_rows, weighted_choice
 from spinlock.ops import accumulate_codes, nearest_codes
+from spinlock.ops._averages import normalize_codes
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
@@ -41,6 +42,7 @@ def initialize_codebooks(
     max_rows: int,
     first: int = 0,
     only_missing: bool = False,
+    unit_codes: bool = False,
     backend: str | None = None,
 ) -> None:
     """Sets codes by :func:`kmeans_codes`; counts become rows / K_q and sums code * count.
@@ -53,6 +55,7 @@ def initialize_codebooks(
         first: number of the first codebook, for messages.
         only_missing: leave codebooks alone that are initialised already, and those that have no
             usable row in ``latents``.
+        unit_codes: codes are scaled to length 1.
         backend: as in :func:`spinlock.ops.nearest_codes`.
 
     Raises:
@@ -74,6 +77,8 @@ def initialize_codebooks(
     if not wanted.any():
         return
     codes = kmeans_codes(rows, views.layout, generator, backend=backend)
+    if unit_codes:
+        normalize_codes(codes, views.layout)
     for q in wanted.nonzero().flatten().tolist():
         size = views.layout.codebook_sizes[q]
         placed = codebook_view(codes, views.layout, q).to(views.counts)

@@ -5,17 +5,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from spinlock.errors import InputError, LayoutError
+from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
+from spinlock.modules._levels import attach_levels, by_level, check_levels, level_orders
 from spinlock.modules._options import CodebookInit, Reduction
 from spinlock.modules._rows import index_rows, latent_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
 from spinlock.modules.revival import dead_codes
 from spinlock.modules.sampling import sample_rows
-from spinlock.ops._autograd import quantization_losses, straight_through
-from spinlock.ops.padding import padding_plan
-from spinlock.ops.usable import usable_rows
+from spinlock.ops._backend import Step
+from spinlock.ops._fused import with_gradients
+from spinlock.ops._steps import working_dtype
+from spinlock.ops._traced import is_traced
 
 __all__ = ["NestedResidualQuantizer"]
 
@@ -61,6 +63,8 @@ class NestedResidualQuantizer(Quantizer):
     _token_order: Tensor
     _bank_order: Tensor
     _code_order: Tensor
+    _widest_codes: Tensor
+    _widest_categories: Tensor
 
     def __init__(
         self,
@@ -76,9 +80,9 @@ class NestedResidualQuantizer(Quantizer):
         backend: str | None = None,
         seed: int = 0,
     ) -> None:
-        levels = _check_levels(codebook_sizes, dims)
+        levels = check_levels(codebook_sizes, dims)
         super().__init__(
-            CodebookLayout(_by_level(codebook_sizes), _by_level(dims), alignment),
+            CodebookLayout(by_level(codebook_sizes), by_level(dims), alignment),
             decay=decay,
             commitment_weight=commitment_weight,
             commitment_reduction=commitment_reduction,
@@ -89,7 +93,13 @@ class NestedResidualQuantizer(Quantizer):
         )
         self.num_levels, self.num_categories = levels, len(dims)
         self.category_widths = tuple(max(widths) for widths in dims)
-        self._register_orders()
+        self._level_layouts = tuple(
+            self.layout.slice(level * len(dims), (level + 1) * len(dims)) for level in range(levels)
+        )
+        self._categories = CodebookLayout((1,) * len(dims), self.category_widths)
+        self._level_ranges, orders = level_orders(self.layout, levels, self.category_widths)
+        for name, order in orders.items():
+            self.register_buffer(f"_{name}", order, persistent=False)
 
     @property
     def latent_width(self) -> int:
@@ -107,29 +117,24 @@ class NestedResidualQuantizer(Quantizer):
         """
         rows = latent_rows(latents, self.category_widths)
         detached = rows.detach()
-        if self.training and not self.bank.initialized:
-            self._initialize(detached, self.bank.generator(None), only_missing=True)
-        levels, codes, indices = self._descend(detached)
-        # Values of the residuals, gradients of the latents they came from.
-        attached = straight_through(rows.index_select(1, self._level_columns), levels)
-        usable = usable_rows(levels, self.layout)
-        commitment, codebook_loss = quantization_losses(
-            attached, self.bank.weight, codes, indices, self.layout, usable
+        if self.training and self.bank.may_wait:
+            self._initialize_missing(detached)
+        levels, step, summed = self._descend(detached, learn=self.training)
+        attached = attach_levels(rows, levels, self._level_columns)
+        result = with_gradients(
+            attached, self.bank.weight, self.layout, step, backend=self.bank.backend
         )
-        quantized = self._sum_levels(codes).to(rows.dtype)
-        # Together the levels see every coordinate: where all can be used, all rows are finite.
-        keep = None if usable is None else self._keep(detached)
-        usage = self._learn(levels, indices)
-        tokens = indices.index_select(1, self._token_order)
+        quantized = self._straight_through(rows, summed.to(levels.dtype), step)
+        tokens = step.indices.index_select(1, self._token_order)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         return QuantizerOutput(
-            straight_through(rows, quantized, keep).view(*lead, self.latent_width),
+            quantized.to(rows.dtype).view(*lead, self.latent_width),
             tokens.view(*lead, self.indices_width),
             self._losses(
-                commitment.index_select(0, self._token_order),
-                codebook_loss.index_select(0, self._token_order),
+                result.commitment.index_select(0, self._token_order),
+                result.codebook_loss.index_select(0, self._token_order),
             ),
-            QuantizerUsage(usage.counts.index_select(0, self._code_order)),
+            QuantizerUsage(step.counts.index_select(0, self._code_order).to(torch.int64)),
         )
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -190,6 +195,18 @@ class NestedResidualQuantizer(Quantizer):
             usage.utilization[order], usage.perplexity[order], usage.dead, usage.skipped[order]
         )
 
+    def _initialize_missing(self, rows: Tensor) -> None:
+        if self.bank.frozen:
+            return
+        if is_traced(rows, self.bank.weight):
+            raise InputError(
+                "codebooks: expected initialised ones in a traced call, got some that wait for "
+                "data; run one training batch, or initialize_from(latents), before compiling"
+            )
+        if not self.bank.initialized:
+            self._initialize(rows, self.bank.generator(None), only_missing=True)
+        self.bank.note_initialized()
+
     def _initialize(self, rows: Tensor, generator: torch.Generator, *, only_missing: bool) -> None:
         def visit(start: int, stop: int, part: Tensor) -> None:
             self.bank.initialize_from(
@@ -204,31 +221,39 @@ class NestedResidualQuantizer(Quantizer):
         self._descend(sample_rows(rows, self.bank.init_rows, generator), visit)
 
     @torch.no_grad()
-    def _descend(self, rows: Tensor, visit: _Visit | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows [B, latent_width] -> level latents and their codes, [B, input_width], and indices.
+    def _descend(
+        self, rows: Tensor, visit: _Visit | None = None, *, learn: bool = False
+    ) -> tuple[Tensor, Step, Tensor]:
+        """Rows [B, latent_width] -> level latents, the step on them, and the sum of their codes.
 
-        All are level-major, indices [B, Q].  Level latents are float32 or wider: residuals in half
-        precision would round away.
+        Level latents [B, input_width] and step are level-major, the sum is [B, latent_width].
+        Level latents are float32 or wider: residuals in half precision would round away.  A level
+        learns as soon as it was looked up, for no other sees its codes.
         """
-        residual = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        parts, gathered, chosen = [], [], []
-        for level in range(self.num_levels):
-            start, stop = level * self.num_categories, (level + 1) * self.num_categories
-            columns = slice(*self.layout.input_range(start, stop))
-            part = residual.index_select(1, self._level_columns[columns])
+        residual = rows.to(working_dtype(rows, self.bank.weight))
+        total = torch.zeros_like(residual, dtype=working_dtype(self.bank.weight))
+        parts: list[Tensor] = []
+        steps: list[Step] = []
+        for level, layout in enumerate(self._level_layouts):
+            start = level * self.num_categories
+            part = residual.index_select(1, self._level_columns[slice(*self._level_ranges[level])])
             if visit is not None:
-                visit(start, stop, part)
-            indices = self.bank.nearest(part, start, stop)
-            codes = self.bank.gather(indices, start, stop)
-            residual = residual - self._widen(codes, level)
+                visit(start, start + self.num_categories, part)
+            found = self.bank.quantize(part, learn=learn, start=start, layout=layout)
+            wide = self._widen(found.quantized, level)
+            residual = residual - wide
+            total = total + wide.to(total.dtype)
             parts.append(part)
-            gathered.append(codes)
-            chosen.append(indices)
-        return torch.cat(parts, dim=1), torch.cat(gathered, dim=1), torch.cat(chosen, dim=1)
+            steps.append(Step(found.quantized, found.indices, found.commitment, found.counts))
+        codes, indices, losses, counts = zip(*steps, strict=True)
+        step = Step(
+            torch.cat(codes, dim=1), torch.cat(indices, dim=1), torch.cat(losses), torch.cat(counts)
+        )
+        return torch.cat(parts, dim=1), step, total
 
     def _sum_levels(self, codes: Tensor) -> Tensor:
         """Level-major codes [B, input_width] -> float32 or wider [B, latent_width], L0 first."""
-        codes = codes.to(torch.promote_types(codes.dtype, torch.float32))
+        codes = codes.to(working_dtype(self.bank.weight))
         total = codes.new_zeros(len(codes), self.latent_width)
         for level in range(self.num_levels):
             start, stop = level * self.num_categories, (level + 1) * self.num_categories
@@ -241,60 +266,14 @@ class NestedResidualQuantizer(Quantizer):
         padded = torch.cat([codes, codes.new_zeros(len(codes), 1)], dim=1)
         return padded.index_select(1, self._level_places[level])
 
-    def _keep(self, rows: Tensor) -> Tensor | None:
-        """bool [B, latent_width]: False in categories of rows that are not finite."""
-        categories = CodebookLayout((1,) * self.num_categories, self.category_widths)
-        usable = usable_rows(rows, categories)
-        if usable is None:
-            return None
-        return usable.index_select(1, padding_plan(categories, rows.device).column_quantizer)
-
-    def _register_orders(self) -> None:
-        categories, levels = self.num_categories, self.num_levels
-        quantizers = torch.arange(levels * categories)
-        token_order = quantizers.view(levels, categories).t().reshape(-1)
-        offsets = torch.tensor((0, *self.category_widths)).cumsum(0)
-        columns, places = [], []
-        for level in range(levels):
-            widths = self.layout.dims[level * categories : (level + 1) * categories]
-            level_columns = torch.cat(
-                [offsets[c] + torch.arange(width) for c, width in enumerate(widths)]
-            )
-            place = torch.full((self.latent_width,), len(level_columns))
-            place[level_columns] = torch.arange(len(level_columns))
-            columns.append(level_columns)
-            places.append(place)
-        codes = [torch.arange(*self.layout.code_range(q, q + 1)) for q in token_order.tolist()]
-        orders = {
-            "_level_columns": torch.cat(columns),
-            "_level_places": torch.stack(places),
-            "_token_order": token_order,
-            "_bank_order": token_order.argsort(),
-            "_code_order": torch.cat(codes),
-        }
-        for name, order in orders.items():
-            self.register_buffer(name, order, persistent=False)
-
-
-def _by_level(values: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Per category per level -> level-major: (c0 L0, c1 L0, .., c0 L1, ..)."""
-    return tuple(value for level in zip(*values, strict=True) for value in level)
-
-
-def _check_levels(codebook_sizes: Sequence[Sequence[int]], dims: Sequence[Sequence[int]]) -> int:
-    """The number of levels, the same for all categories."""
-    for name, values in (("codebook_sizes", codebook_sizes), ("dims", dims)):
-        nested = isinstance(values, Sequence) and all(isinstance(v, Sequence) for v in values)
-        if not nested or not values:
-            raise LayoutError(
-                f"{name}: expected a list with one list per category, got {values!r}; "
-                "wrap a single category in a list"
-            )
-    sizes_levels, dims_levels = [len(v) for v in codebook_sizes], [len(v) for v in dims]
-    if sizes_levels != dims_levels or len(set(dims_levels)) != 1 or dims_levels[0] < 1:
-        raise LayoutError(
-            "codebook_sizes and dims: expected the same number of levels, at least 1, for every "
-            f"category, got {sizes_levels} and {dims_levels}; give each category one entry per "
-            "level in both lists"
-        )
-    return dims_levels[0]
+    def _straight_through(self, rows: Tensor, quantized: Tensor, step: Step) -> Tensor:
+        """``quantized`` whose gradient goes to the rows, not to categories that are not finite."""
+        # Together the levels see every coordinate: the widest tells which rows can be used.
+        counts = step.counts.new_zeros(self.num_categories)
+        used = step.counts.index_select(0, self._widest_codes)
+        counts.index_add_(0, self._widest_categories, used)
+        nothing = quantized.new_zeros(self.num_categories)
+        whole = Step(quantized, step.indices, nothing, counts)
+        weight = self.bank.weight.detach()
+        backend = self.bank.backend
+        return with_gradients(rows, weight, self._categories, whole, backend=backend).quantized

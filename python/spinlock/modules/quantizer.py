@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,6 @@ from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.outputs import (
     QuantizerLosses,
     QuantizerOutput,
-    QuantizerUsage,
     UsageSummary,
 )
 
@@ -44,6 +44,7 @@ class Quantizer(nn.Module, ABC):
         init: CodebookInit,
         backend: str | None,
         seed: int,
+        unit_codes: bool = False,
     ) -> None:
         super().__init__()
         check_weighting("commitment_weight", commitment_weight)
@@ -51,7 +52,13 @@ class Quantizer(nn.Module, ABC):
         self.commitment_weight = commitment_weight
         self.commitment_reduction = commitment_reduction
         self.bank = CodebookBank(
-            layout, use_ema=use_ema, decay=decay, init=init, backend=backend, seed=seed
+            layout,
+            use_ema=use_ema,
+            decay=decay,
+            init=init,
+            unit_codes=unit_codes,
+            backend=backend,
+            seed=seed,
         )
         # Follows .to(dtype), which the float32 statistics do not.
         anchor = torch.empty(0, dtype=torch.float32)
@@ -113,6 +120,17 @@ class Quantizer(nn.Module, ABC):
         """Starts a new epoch of the usage counters."""
         self.bank.reset_usage()
 
+    def freeze(self, frozen: bool = True) -> Self:
+        """Keeps codes and averages as they are in training mode too, or lets them go again.
+
+        Usage counters go on, and gradients reach the latents as ever.  A frozen quantizer neither
+        initialises nor revives codes, and learnable codes ask for no gradient.
+        """
+        self.bank.frozen = frozen
+        for parameter in self.bank.parameters():
+            parameter.requires_grad_(not frozen)
+        return self
+
     def extra_repr(self) -> str:
         """The line that ``print(quantizer)`` shows."""
         return (
@@ -121,16 +139,12 @@ class Quantizer(nn.Module, ABC):
         )
 
     def _losses(self, commitment: Tensor, codebook: Tensor) -> QuantizerLosses:
-        total = self.commitment_weight * self._reduce(commitment)
+        total = self._reduce(commitment)
+        if self.commitment_weight != 1.0:
+            total = self.commitment_weight * total
         if not self.bank.use_ema:
             total = total + self._reduce(codebook)
         return QuantizerLosses(total, commitment, codebook)
 
     def _reduce(self, losses: Tensor) -> Tensor:
         return losses.mean() if self.commitment_reduction == "mean" else losses.sum()
-
-    def _learn(self, latents: Tensor, indices: Tensor) -> QuantizerUsage:
-        """Usage of the batch, and in training mode the update; in the order of the layout."""
-        if self.training:
-            return QuantizerUsage(self.bank.update(latents, indices))
-        return QuantizerUsage(self.bank.count(latents, indices))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from spinlock.layout import CodebookLayout
-from spinlock.modules._options import CodebookInit, Reduction
-from spinlock.modules._rows import index_rows, latent_rows
+from spinlock.modules._options import CodebookInit, Reduction, Similarity, check_choice
+from spinlock.modules._rows import index_rows, latent_rows, masked_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
-from spinlock.ops import gather_codes
+from spinlock.ops import gather_codes, unit_rows
 
 __all__ = ["RaggedVectorQuantizer"]
 
@@ -29,6 +29,8 @@ class RaggedVectorQuantizer(Quantizer):
             loss, then part of ``losses.total``, trains.
         rotation_trick: gradients reach the latents rotated and scaled as they are onto their
             codes (Fifty et al. 2024), not straight through.
+        similarity: ``"cosine"`` scales latents and codes to length 1, so that the nearest code is
+            the one with the smallest angle; moving averages only.
         init: ``"kmeans"``: k-means++ on the first batch in training mode, or earlier by
             :meth:`initialize_from`; ``"uniform"``: +-1 / K_q.
         alignment: of codes in memory, in elements, a power of two.
@@ -63,11 +65,13 @@ class RaggedVectorQuantizer(Quantizer):
         commitment_reduction: Reduction = "mean",
         use_ema: bool = True,
         rotation_trick: bool = False,
+        similarity: Similarity = "euclidean",
         init: CodebookInit = "kmeans",
         alignment: int = 4,
         backend: str | None = None,
         seed: int = 0,
     ) -> None:
+        check_choice("similarity", similarity, Similarity)
         layout = CodebookLayout(
             cast(tuple[int, ...], codebook_sizes), cast(tuple[int, ...], dims), alignment
         )
@@ -80,6 +84,7 @@ class RaggedVectorQuantizer(Quantizer):
             init=init,
             backend=backend,
             seed=seed,
+            unit_codes=similarity == "cosine",
         )
         self.rotation_trick = rotation_trick
 
@@ -88,22 +93,36 @@ class RaggedVectorQuantizer(Quantizer):
         """Columns of the latents: the sum of ``dims``."""
         return self.layout.input_width
 
-    def forward(self, latents: Tensor | Sequence[Tensor]) -> QuantizerOutput:
+    def forward(
+        self, latents: Tensor | Sequence[Tensor], mask: Tensor | None = None
+    ) -> QuantizerOutput:
         """Quantizes latents [..., sum D_q], or a list of [..., D_q], of any floating dtype.
 
         A row that is not finite within a quantizer's columns comes out as its code 0, without
         gradient, and enters neither losses nor statistics.
 
+        Args:
+            latents: the rows.
+            mask: bool [...], False where a row is padding: that is treated like a row that is not
+                finite, but not counted as one.
+
         Raises:
-            InputError: latents of another shape or type.
+            InputError: latents or a mask of another shape or type.
         """
         rows = latent_rows(latents, self.layout.dims)
+        lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
+        if mask is not None:
+            rows = masked_rows(rows, mask, lead)
+        dtype = rows.dtype
+        if self.bank.unit_codes:
+            rows = unit_rows(rows, self.layout)
         if self.training:
             self.bank.initialize_missing(rows)
         result = self.bank.quantize(rows, learn=self.training, rotation=self.rotation_trick)
-        lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
+        if self.training and mask is not None:
+            self.bank.epoch_skipped.sub_((~mask).sum())
         return QuantizerOutput(
-            _shaped(result.quantized, lead),
+            _shaped(result.quantized.to(dtype), lead),
             _shaped(result.indices, lead),
             self._losses(result.commitment, result.codebook_loss),
             QuantizerUsage(result.counts.to(torch.int64)),
@@ -123,11 +142,18 @@ class RaggedVectorQuantizer(Quantizer):
         """The view [K_q, D_q] of codebook q; see :meth:`CodebookBank.codebook`."""
         return self.bank.codebook(q)
 
+    def split(self, packed: Tensor) -> tuple[Tensor, ...]:
+        """Views [..., D_q] of latents or quantized rows [..., sum D_q], one per quantizer.
+
+        Forward makes none, for many small views cost as much as a small lookup.
+        """
+        return torch.split(packed, list(self.layout.dims), dim=-1)
+
     def initialize_from(
         self, latents: Tensor | Sequence[Tensor], generator: torch.Generator | None = None
     ) -> None:
         """Sets all codebooks from latents; see :meth:`CodebookBank.initialize_from`."""
-        self.bank.initialize_from(latent_rows(latents, self.layout.dims), generator)
+        self.bank.initialize_from(self._compared(latents), generator)
 
     def revive(
         self,
@@ -136,11 +162,16 @@ class RaggedVectorQuantizer(Quantizer):
         generator: torch.Generator | None = None,
     ) -> int:
         """Moves dead codes onto badly represented rows; see :meth:`CodebookBank.revive`."""
-        return self.bank.revive(latent_rows(latents, self.layout.dims), threshold, generator)
+        return self.bank.revive(self._compared(latents), threshold, generator)
 
     def usage(self) -> UsageSummary:
         """Use of the codes in training mode since the last reset, per quantizer."""
         return self.bank.usage()
+
+    def _compared(self, latents: Tensor | Sequence[Tensor]) -> Tensor:
+        """Rows as codes see them."""
+        rows = latent_rows(latents, self.layout.dims)
+        return unit_rows(rows, self.layout) if self.bank.unit_codes else rows
 
 
 def _shaped(rows: Tensor, lead: torch.Size) -> Tensor:

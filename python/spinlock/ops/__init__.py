@@ -1,5 +1,6 @@
 """Operations of the ragged vector quantizer on packed tensors, one call for all codebooks."""
 
+from spinlock.ops._unit_rows import unit_rows
 from spinlock.ops.functional import (
     Quantized,
     accumulate_codes,
@@ -16,4 +17,5 @@ __all__ = [
     "nearest_codes",
     "quantize",
     "quantize_and_update",
+    "unit_rows",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "AverageState",
     "Backend",
     "FusedBackend",
+    "Quantized",
     "Step",
     "check_backend",
     "resolve_backend",
@@ -65,6 +66,25 @@ class Step(NamedTuple):
     quantized: Tensor
     indices: Tensor
     losses: Tensor
+    counts: Tensor
+
+
+class Quantized(NamedTuple):
+    """What :func:`spinlock.ops.quantize` returns.
+
+    Attributes:
+        quantized: [B, input_width] in the latents' dtype, the chosen codes; its gradient goes
+            straight through to the latents, or rotated.
+        indices: int64 [B, Q], the chosen codes' numbers.
+        commitment: [Q], mean over rows and D_q dims of (x - stop_gradient(c))^2.
+        codebook_loss: [Q], mean over rows and D_q dims of (stop_gradient(x) - c)^2.
+        counts: float32 [total_codes], rows that chose each code, those that are skipped left out.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    commitment: Tensor
+    codebook_loss: Tensor
     counts: Tensor
 
 

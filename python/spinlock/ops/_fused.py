@@ -1,17 +1,21 @@
-"""Gradients attached to a step that has run: the autograd of calls that nobody traces."""
+"""Gradients attached to a step that has run."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spinlock.layout import CodebookLayout
-from spinlock.ops._backend import Step
+from spinlock.ops._backend import Quantized, Step
 from spinlock.ops._gradients import latents_gradient, weight_gradient
 from spinlock.ops._gradients import plain_backward as _backward
+from spinlock.ops._library import layout_spec
+from spinlock.ops._library_rules import OPS
+from spinlock.ops._traced import is_traced, is_transformed
+from spinlock.ops._transformed import attach_transformed
 
-__all__ = ["_backward", "attach_gradients"]
+__all__ = ["_backward", "with_gradients"]
 
 
 class _Attach(torch.autograd.Function):
@@ -73,28 +77,40 @@ def _given(grad_losses: Tensor | None, codes: Tensor, layout: CodebookLayout) ->
     return codes.new_zeros(layout.num_quantizers) if grad_losses is None else grad_losses
 
 
-def attach_gradients(
+def with_gradients(
     latents: Tensor,
     weight: Tensor,
-    step: Step,
     layout: CodebookLayout,
-    backend: str | None,
-    rotation: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(quantized in the latents' dtype, commitment [Q], codebook loss [Q]) of a step.
+    step: Step,
+    *,
+    rotation: bool = False,
+    backend: str | None = None,
+) -> Quantized:
+    """What :func:`spinlock.ops.quantize` returns, from a step that has run on the latents' values.
 
     Args:
-        latents: [B, input_width], that the step was made of.
-        weight: [weight_size], likewise.
-        step: what the backend returned.
+        latents: [B, input_width].
+        weight: [weight_size].
         layout: where codebooks and columns lie.
-        backend: its name, or None.
-        rotation: the rotation trick instead of straight-through.
+        step: its codes, indices, losses and counts.
+        rotation: as in :func:`spinlock.ops.quantize`.
+        backend: as in :func:`spinlock.ops.nearest_codes`; for the backward pass.
     """
-    if not (torch.is_grad_enabled() and (latents.requires_grad or weight.requires_grad)):
-        return step.quantized.to(latents.dtype), step.losses, step.losses
-    result = _Attach.apply(  # type: ignore[no-untyped-call]
-        latents, weight, step, layout, backend, rotation
+    transformed = is_transformed()
+    wanted = transformed or latents.requires_grad or weight.requires_grad
+    if not (wanted and torch.is_grad_enabled()):
+        quantized, losses = step.quantized.to(latents.dtype), step.losses
+        return Quantized(quantized, step.indices, losses, losses, step.counts)
+    if is_traced(latents, weight):
+        operator = attach_transformed if transformed else OPS.attach_gradients
+        spec = layout_spec(layout)
+        found = operator(latents, weight, *step, *spec, backend, rotation)
+    else:
+        found = _Attach.apply(  # type: ignore[no-untyped-call]
+            latents, weight, step, layout, backend, rotation
+        )
+    quantized, commitment, *rest = found
+    codebook_loss = rest[0] if weight.requires_grad or transformed else commitment.detach()
+    return Quantized(
+        quantized.to(latents.dtype), step.indices, commitment, codebook_loss, step.counts
     )
-    quantized, commitment, *rest = cast(tuple[Tensor, ...], result)
-    return quantized, commitment, rest[0] if rest else commitment.detach()

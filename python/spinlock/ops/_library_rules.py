@@ -9,7 +9,7 @@ from spinlock.errors import InputError
 from spinlock.ops._library import LIBRARY, layout_of
 from spinlock.ops._steps import working_dtype
 
-__all__ = ["OPS", "keep_quantize", "refuse", "step_gradients"]
+__all__ = ["OPS", "keep_attach", "keep_quantize", "refuse", "step_gradients"]
 
 OPS: Any = torch.ops.spinlock
 
@@ -102,7 +102,8 @@ def _grad_quantize(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     return (*step_gradients(ctx, OPS, codes, commitment, codebook), *[None] * 6)
 
 
-def _keep_attach(ctx: Any, inputs: tuple[Any, ...], **_output: Any) -> None:
+def keep_attach(ctx: Any, inputs: tuple[Any, ...], **_output: Any) -> None:
+    """The same for ``attach_gradients``."""
     latents, weight, codes, indices, _, counts, *ctx.rest = inputs
     ctx.weight_dtype = weight.dtype
     ctx.save_for_backward(latents, codes, indices, counts)
@@ -167,7 +168,7 @@ def _keep_for_refusal(*_args: Any, **_named: Any) -> None:
 
 for _name, _backward, _keep in (
     ("quantize", _grad_quantize, keep_quantize),
-    ("attach_gradients", _grad_attach, _keep_attach),
+    ("attach_gradients", _grad_attach, keep_attach),
     ("gather_codes", _grad_gather, _keep_gather),
     ("nearest_codes", _no_gradient, _mark_constant),
     ("accumulate_codes", _no_gradient, _mark_constant),

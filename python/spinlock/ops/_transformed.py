@@ -5,9 +5,9 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import Tensor
 
-from spinlock.ops._library_rules import OPS, keep_quantize, refuse, step_gradients
+from spinlock.ops._library_rules import OPS, keep_attach, keep_quantize, refuse, step_gradients
 
-__all__ = ["quantize_transformed"]
+__all__ = ["attach_transformed", "quantize_transformed"]
 
 
 class _Quantize(torch.autograd.Function):
@@ -27,6 +27,24 @@ class _Quantize(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         codes, _, commitment, codebook, _ = grads
         return (*step_gradients(ctx, _Gradients, codes, commitment, codebook), *[None] * 6)
+
+
+class _Attach(torch.autograd.Function):
+    """The operator ``attach_gradients`` likewise."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*args: Any) -> tuple[Tensor, ...]:
+        return cast(tuple[Tensor, ...], OPS.attach_gradients(*args))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        keep_attach(ctx, inputs, output=output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (*step_gradients(ctx, _Gradients, *grads), *[None] * 9)
 
 
 class _Gradient(torch.autograd.Function):
@@ -60,4 +78,10 @@ class _Gradients:
 def quantize_transformed(*args: Any) -> tuple[Tensor, ...]:
     """What ``torch.ops.spinlock.quantize`` returns; forward mode has no formula and says so."""
     result = _Quantize.apply(*args)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], result)
+
+
+def attach_transformed(*args: Any) -> tuple[Tensor, ...]:
+    """What ``torch.ops.spinlock.attach_gradients`` returns."""
+    result = _Attach.apply(*args)  # type: ignore[no-untyped-call]
     return cast(tuple[Tensor, ...], result)

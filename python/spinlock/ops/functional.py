@@ -1,7 +1,5 @@
 """The quantizer's operations on tensors; arguments are checked here and nowhere deeper."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
@@ -9,8 +7,8 @@ from torch.autograd.graph import increment_version
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _steps, _torch
-from spinlock.ops._backend import AverageState, check_backend
-from spinlock.ops._fused import attach_gradients
+from spinlock.ops._backend import AverageState, Quantized, Step, check_backend
+from spinlock.ops._fused import with_gradients
 from spinlock.ops._library import layout_spec
 from spinlock.ops._library_rules import OPS
 from spinlock.ops._traced import is_traced, is_transformed
@@ -32,25 +30,6 @@ __all__ = [
     "quantize",
     "quantize_and_update",
 ]
-
-
-class Quantized(NamedTuple):
-    """What :func:`quantize` returns.
-
-    Attributes:
-        quantized: [B, input_width] in the latents' dtype, the chosen codes; its gradient goes
-            straight through to the latents, or rotated.
-        indices: int64 [B, Q], the chosen codes' numbers.
-        commitment: [Q], mean over rows and D_q dims of (x - stop_gradient(c))^2.
-        codebook_loss: [Q], mean over rows and D_q dims of (stop_gradient(x) - c)^2.
-        counts: float32 [total_codes], rows that chose each code, those that are skipped left out.
-    """
-
-    quantized: Tensor
-    indices: Tensor
-    commitment: Tensor
-    codebook_loss: Tensor
-    counts: Tensor
 
 
 def nearest_codes(
@@ -202,12 +181,10 @@ def quantize(
         return Quantized(quantized, found, commitment, codebook_loss, counts)
     native = out is not None and latents.dtype is _steps.working_dtype(latents, weight)
     step = _steps.quantize_step(latents, weight, layout, indices, backend, out if native else None)
-    done = attach_gradients(latents, weight, step, layout, backend, rotation)
-    quantized, commitment, codebook_loss = done
-    found = step.indices
-    if out is not None and not native:
-        quantized, found = out[0].copy_(quantized), out[1].copy_(found)
-    return Quantized(quantized, found, commitment, codebook_loss, step.counts)
+    done = with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
+    if out is None or native:
+        return done
+    return done._replace(quantized=out[0].copy_(done.quantized), indices=out[1].copy_(done.indices))
 
 
 def quantize_and_update(
@@ -246,8 +223,7 @@ def quantize_and_update(
     if not is_traced(latents, weight):
         step = _steps.train_step(latents, weight, layout, state, backend)
         _mark_changed(weight, state)
-        done = attach_gradients(latents, weight, step, layout, backend, rotation)
-        return Quantized(done[0], step.indices, done[1], done[2], step.counts)
+        return with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
     check_backend(backend)
     spec = layout_spec(layout)
     if state.ema_sums is None:
@@ -255,14 +231,8 @@ def quantize_and_update(
         counters = (state.ema_counts, state.epoch_counts, state.epoch_skipped)
         OPS.update_counts(result.counts, *counters, latents.shape[0], state.decay, *spec)
         return result
-    moved = OPS.train_step(latents.detach(), weight, *state, *spec, backend)
-    codes, indices, commitment, counts = moved
-    codebook_loss = commitment.detach()
-    if torch.is_grad_enabled() and latents.requires_grad:
-        codes, commitment, _ = OPS.attach_gradients(
-            latents, weight.detach(), *moved, *spec, backend, rotation
-        )
-    return Quantized(codes.to(latents.dtype), indices, commitment, codebook_loss, counts)
+    step = Step(*OPS.train_step(latents.detach(), weight, *state, *spec, backend))
+    return with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
 
 
 def _mark_changed(weight: Tensor, state: AverageState) -> None:

@@ -1,0 +1,149 @@
+"""The buffers of Q codebooks: their types, their views, how they load and move."""
+
+from collections.abc import Callable
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.errors import ConfigError, InputError
+from spinlock.layout import CodebookLayout
+from spinlock.modules._options import CodebookInit, check_choice, check_decay, check_positive
+from spinlock.modules.codebook_views import CodebookViews, codebook_view, slice_layout
+from spinlock.modules.initialisation import uniform_codes
+from spinlock.modules.outputs import UsageSummary, summarise_usage
+from spinlock.ops._averages import normalize_codes
+from spinlock.ops._backend import check_backend
+
+__all__ = ["CodebookState"]
+
+
+class CodebookState(nn.Module):
+    """Base of :class:`CodebookBank`, which says what each attribute and argument is."""
+
+    weight: Tensor
+    ema_counts: Tensor
+    ema_sums: Tensor | None
+    epoch_counts: Tensor
+    epoch_skipped: Tensor
+    initialized_codebooks: Tensor
+
+    def __init__(
+        self,
+        layout: CodebookLayout,
+        *,
+        use_ema: bool = True,
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+        init: CodebookInit = "kmeans",
+        unit_codes: bool = False,
+        backend: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_decay(decay)
+        check_positive("epsilon", epsilon, usual=1e-5)
+        check_choice("init", init, CodebookInit)
+        check_backend(backend)
+        if unit_codes and not use_ema:
+            raise ConfigError(
+                "unit_codes: expected codes that follow moving averages, got use_ema=False; set "
+                "use_ema=True, or normalise the latents yourself (spinlock.ops.unit_rows)"
+            )
+        self.layout = layout
+        self.use_ema, self.decay, self.epsilon = use_ema, decay, epsilon
+        self.init, self.backend, self.seed = init, backend, seed
+        self.unit_codes, self.frozen = unit_codes, False
+        self.may_wait = init != "uniform"
+        weight = uniform_codes(layout, torch.Generator().manual_seed(seed))
+        if unit_codes:
+            normalize_codes(weight, layout)
+        if use_ema:
+            self.register_buffer("weight", weight)
+        else:
+            self.weight = nn.Parameter(weight)
+        self.register_buffer("ema_counts", torch.ones(layout.total_codes, dtype=torch.float32))
+        # One row per code: sums = weight * counts holds from the first step on.
+        self.register_buffer("ema_sums", weight.clone() if use_ema else None)
+        count = layout.num_quantizers
+        self.register_buffer("epoch_counts", torch.zeros(layout.total_codes, dtype=torch.int64))
+        self.register_buffer("epoch_skipped", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("initialized_codebooks", torch.full((count,), init == "uniform"))
+
+    @property
+    def initialized(self) -> bool:
+        """Whether no codebook waits for data."""
+        return bool(self.initialized_codebooks.all())
+
+    def codebook(self, q: int) -> Tensor:
+        """The view [K_q, D_q] of codebook q, 0 <= q < Q.
+
+        Raises:
+            InputError: another q.
+        """
+        count = self.layout.num_quantizers
+        if not 0 <= q < count:
+            raise InputError(f"q: expected a codebook in 0..{count - 1}, got {q}; count from 0")
+        return codebook_view(self.weight, self.layout, q)
+
+    def note_initialized(self) -> None:
+        """Remembers whether a codebook still waits: every step asks, and must not read tensors."""
+        self.may_wait = not self.initialized
+
+    def usage(self) -> UsageSummary:
+        """Utilization, perplexity and dead codes of the training rows since the last reset."""
+        return summarise_usage(self.epoch_counts, self.epoch_skipped.clone(), self.layout)
+
+    def reset_usage(self) -> None:
+        """Starts a new epoch of the usage counters."""
+        self.epoch_counts.zero_()
+        self.epoch_skipped.zero_()
+
+    def extra_repr(self) -> str:
+        """The line that ``print(bank)`` shows."""
+        return (
+            f"{self.layout.num_quantizers} codebooks, {self.layout.total_codes} codes, "
+            f"use_ema={self.use_ema}, decay={self.decay}, init={self.init!r}"
+        )
+
+    def _views(self, start: int, stop: int | None) -> CodebookViews:
+        if start == 0 and stop is None:
+            return self._part(0, None)
+        stop = self.layout.num_quantizers if stop is None else stop
+        return self._part(start, slice_layout(self.layout, start, stop))
+
+    def _part(self, start: int, layout: CodebookLayout | None) -> CodebookViews:
+        """The codebooks of a slice of the layout from ``start`` on; None: of all of it."""
+        whole = layout is None
+        layout = self.layout if layout is None else layout
+
+        def cut(tensor: Tensor, first: int, count: int) -> Tensor:
+            return tensor if whole else tensor.narrow(0, first, count)
+
+        weight = self.layout.weight_offsets[start], layout.weight_size
+        codes = self.layout.code_offsets[start], layout.total_codes
+        count = layout.num_quantizers
+        return CodebookViews(
+            layout=layout,
+            weight=cut(self.weight, *weight),
+            counts=cut(self.ema_counts, *codes),
+            sums=None if self.ema_sums is None else cut(self.ema_sums, *weight),
+            epoch_counts=cut(self.epoch_counts, *codes),
+            epoch_skipped=cut(self.epoch_skipped, start, count),
+            initialized=cut(self.initialized_codebooks, start, count),
+        )
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.may_wait = self.weight.is_meta or not self.initialized
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves like any module, but converts no buffer: statistics stay float32."""
+        buffers = {id(buffer) for buffer in self.buffers()}
+
+        def keeping_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            kept = id(tensor) not in buffers or moved.dtype == tensor.dtype
+            return moved if kept else tensor.to(moved.device)
+
+        return cast(Self, super()._apply(keeping_dtype, recurse))  # type: ignore[no-untyped-call]
