@@ -154,7 +154,7 @@ def _settings(options: argparse.Namespace) -> Options:
         device=options.device,
         threads=options.threads,
         peers=options.peers,
-        cache_bytes=2 * max(cache_sizes().values(), default=32 << 20),
+        cache_bytes=1 if options.in_cache else 2 * max(cache_sizes().values(), default=32 << 20),
     )
     settings = Options.made_quick(settings) if options.quick else settings
     if options.seconds is not None:
@@ -216,6 +216,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=_seconds, metavar="S", help=seconds)
     rounds = "runs of each contender in the training suite (default 2, with --quick 1)"
     add("--rounds", type=_positive, metavar="N", help=rounds)
+    stays = "two batches in turn, which stay in the caches as a model's own output does"
+    add("--in-cache", action="store_true", help=stays)
     add("--quick", action="store_true", help="about a minute: the seed bank, short samples")
     add("--peers", nargs="+", metavar="NAME", help="these peers only (prefixes do), or none")
     add("--list", action="store_true", help="what there is, and which peers are missing")

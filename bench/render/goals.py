@@ -93,16 +93,24 @@ GOALS: dict[str, tuple[Goal, ...]] = {
 }
 
 
-def goals_table(record: Record) -> str:
+def goals_table(record: Record, *workloads: str) -> str:
     """Goal by goal: what it was, what the record shows, and whether that is enough.
 
+    Args:
+        record: with the figures.
+        workloads: only their goals; all without any.
+
     Raises:
-        BenchError: there are no goals for the record's device.
+        BenchError: there are no goals for the record's device, or for those workloads.
     """
     device = str(record.environment.get("device", ""))
     if device not in GOALS:
         raise BenchError(f"goals: expected a record of {' or '.join(GOALS)}, got '{device}'")
-    lines = [_line(goal, record) for goal in GOALS[device]]
+    wanted = [goal for goal in GOALS[device] if not workloads or goal.workload in workloads]
+    if not wanted:
+        raise BenchError(f"goals: expected workloads that have one, got {' '.join(workloads)!r}")
+    timed = {row.suite for row in record.rows} if workloads else {goal.suite for goal in wanted}
+    lines = [_line(goal, record) for goal in wanted if goal.suite in timed]
     columns = ["suite", "workload", "", "figure", "must", "hoped for", "reached", ""]
     return drawn(columns, lines, left=4)
 

@@ -119,30 +119,46 @@ def figure(record: Record, suite: str, workload: str, contender: str, name: str)
 
 
 def slower(record: Record, own: str) -> str:
-    """Every timed case in which a peer is faster than ``own``, the worst first.
+    """Every case in which a peer is faster than ``own`` or holds less memory, the worst first.
+
+    Memory is that of the suite ``memory``, where every contender has a process of its own.
 
     Raises:
         BenchError: the record has no timed case of it.
     """
-    lines: list[tuple[float, list[str]]] = []
-    timed = False
+    lost: list[tuple[float, list[str]]] = []
+    compared = False
     for (suite, workload), case in cases(record.rows).items():
         done = [row for row in case if row.status == "ok"]
         for row in (row for row in done if row.contender == own):
-            for clock in clocks(done)[:1]:
-                times = speedups(row, done, clock)
-                timed = timed or bool(times)
-                lines += [
-                    (value, [suite, workload, peer, units.ratio(value)])
-                    for peer, value in times.items()
-                    if value < _SLOWER
-                ]
-    if not timed:
+            for what, peer, times in (*_times(row, done), *_savings(row, done)):
+                compared = True
+                if times < _SLOWER:
+                    lost.append((times, [suite, workload, peer, what, units.ratio(times)]))
+    if not compared:
         raise BenchError(f"slower: expected a contender that was timed beside a peer, got '{own}'")
-    if not lines:
-        return f"In no case of this record is a peer faster than {own}."
-    ordered = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
-    return drawn(["suite", "workload", "faster peer", f"{own} reaches"], ordered, left=3)
+    if not lost:
+        return f"In no case of this record is a peer faster than {own}, or holds less memory."
+    lines = [cells for _, cells in sorted(lost, key=lambda entry: entry[0])]
+    return drawn(["suite", "workload", "ahead", "in", f"{own} reaches"], lines, left=4)
+
+
+def _times(row: Row, done: list[Row]) -> list[tuple[str, str, float]]:
+    return [
+        ("time", peer, times)
+        for clock in clocks(done)[:1]
+        for peer, times in speedups(row, done, clock).items()
+    ]
+
+
+def _savings(row: Row, done: list[Row]) -> list[tuple[str, str, float]]:
+    """(figure, peer, how many times less memory ``row`` holds)."""
+    return [
+        (name, peer.contender, peer.figures[name] / size)
+        for name, size in row.figures.items()
+        for peer in done
+        if name.startswith("MB of a ") and not is_own(peer.contender) and name in peer.figures
+    ]
 
 
 def limits_table(record: Record) -> str:

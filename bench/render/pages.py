@@ -11,8 +11,8 @@ What is between the two markers is replaced by the piece, of bench/results/FILE:
 | ``ratios [SUITE]`` | how many times faster each of ours is than each peer |
 | ``ratio SUITE WORKLOAD OWN PEER`` | one of those, inside a sentence |
 | ``figure SUITE WORKLOAD CONTENDER NAME`` | a figure of a suite, inside a sentence |
-| ``goals`` | what was to be reached, and what was |
-| ``slower OWN`` | every case in which a peer is faster |
+| ``goals [WORKLOAD ...]`` | what was to be reached, and what was |
+| ``slower OWN`` | every case in which a peer is faster, or holds less memory |
 | ``agreement FILE`` | how far the ratios of two records are apart |
 | ``picture PATH KIND [SUITE ...]`` | ``bars``, ``roofline`` or ``curves``, of those suites |
 | ``limits``, ``environment``, ``noise`` | what was measured about the machine |
@@ -121,7 +121,7 @@ def _piece(where: str, record: Record, piece: str, arguments: Sequence[str], res
         "ratios": (markdown.ratios, (0, 1)),
         "ratio": (markdown.ratio, (4,)),
         "figure": (markdown.figure, (4,)),
-        "goals": (goals.goals_table, (0,)),
+        "goals": (goals.goals_table, range(9)),
         "slower": (markdown.slower, (1,)),
         "agreement": (lambda one, file: agreement.text(one, Record.load(results / file)), (1,)),
         "picture": (_picture, range(2, 9)),

@@ -73,7 +73,7 @@ def test_every_option_of_a_run(
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     made = {name: tmp_path / f"out.{name}" for name in ("json", "markdown", "plot")}
     options = ["--suite", "lookup", "memory", "--workload", shapes, "--device", "cpu"]
-    options += ["--threads", "2", "--seconds", "0.001", "--rounds", "1", "--quick"]
+    options += ["--threads", "2", "--seconds", "0.001", "--rounds", "1", "--quick", "--in-cache"]
     options += ["--peers", "spinlock torch", "sklearn"]
     options += [word for name, path in made.items() for word in (f"--{name}", str(path))]
     assert main(options) == 0
@@ -265,7 +265,17 @@ def test_help_names_every_option_and_suite() -> None:
         [sys.executable, "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    for name in (*SUITES, "suite", "workload", "device", "threads", "seconds", "rounds", "quick"):
+    for name in (
+        *SUITES,
+        "suite",
+        "workload",
+        "device",
+        "threads",
+        "seconds",
+        "rounds",
+        "quick",
+        "in-cache",
+    ):
         assert name in done.stdout
     for name in ("--peers", "--list", "--json", "--markdown", "--plot", "--show", "--render"):
         assert name in done.stdout

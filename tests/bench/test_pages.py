@@ -8,7 +8,7 @@ import pytest
 from bench.errors import BenchError
 from bench.outputs import render_pages, shows
 from bench.peers.registry import contenders
-from bench.record import Record
+from bench.record import Record, Row
 from bench.render import agreement, goals, markdown, pages
 from bench.suites.registry import SUITES
 from bench.workloads import find_workloads
@@ -19,7 +19,8 @@ PIECES = {
     "table curves K": "K^1.00",
     "ratios lookup": "| lookup | ragged-4096 | spinlock torch | 0.40x | 4.5x |",
     "goals": "| train-step | seed-512 | spinlock cpp |",
-    "slower 'spinlock torch'": "| lookup | seed-512 | fast peer | 0.40x |",
+    "goals seed-4096": "| lookup | seed-4096 | spinlock cpp |",
+    "slower 'spinlock torch'": "| lookup | seed-512 | fast peer | time | 0.40x |",
     "agreement r.json": "Of 5 ratios that both runs hold",
     "picture images/x.png bars lookup": "![bars lookup](images/x.png)",
     "limits": "| fp32 FMA GFLOP/s | 100 | 200 |",
@@ -85,6 +86,7 @@ def test_a_record_that_may_come_later(results: Path) -> None:
         (marked("r.json slower 'spinlock cpp'"), "got 'spinlock cpp'"),
         (marked("r.json agreement none.json"), "none.json"),
         (marked("r.json agreement empty.json"), "timed cases in common"),
+        (marked("r.json goals none"), "expected workloads that have one, got 'none'"),
         (marked("empty.json goals"), "expected a record of cpu or cuda"),
         (marked("r.json record 7"), "expected a level of headings, 1 to 6, got '7'"),
         (marked("r.json picture x.png pie"), "expected one of bars, roofline, curves"),
@@ -145,6 +147,14 @@ def test_records_agree_within_a_tenth_or_the_exceptions_are_named() -> None:
 def test_a_peer_is_slower_everywhere_or_is_shown() -> None:
     assert "In no case" in markdown.slower(slowed(0.1), "spinlock torch")
     assert markdown.slower(record(), "spinlock torch").count("fast peer") == 2
+    own = Row("memory", "seed-512", "spinlock torch", figures={"MB of a lookup": 2.0})
+    peers = [
+        replace(own, contender=name, figures={"MB of a lookup": size})
+        for name, size in (("lean", 1.0), ("fat", 3.0))
+    ]
+    text = markdown.slower(replace(record(), rows=[own, *peers]), "spinlock torch")
+    assert "| memory | seed-512 | lean | MB of a lookup | 0.50x |" in text
+    assert "fat" not in text
 
 
 def test_goals_name_what_there_is() -> None:
