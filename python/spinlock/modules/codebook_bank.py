@@ -121,7 +121,7 @@ class CodebookBank(CodebookState):
         Args:
             latents: [B, input_width].
         """
-        if self.frozen or not self.may_wait:
+        if self.frozen:
             return
         if is_traced(latents, self.weight):
             state = (self.weight, self.ema_counts, self.ema_sums, self.initialized_codebooks)

@@ -114,23 +114,23 @@ class CodebookState(nn.Module):
 
     def _part(self, start: int, layout: CodebookLayout | None) -> CodebookViews:
         """The codebooks of a slice of the layout from ``start`` on; None: of all of it."""
-        whole = layout is None
-        layout = self.layout if layout is None else layout
-
-        def cut(tensor: Tensor, first: int, count: int) -> Tensor:
-            return tensor if whole else tensor.narrow(0, first, count)
-
+        buffers = self.ema_counts, self.ema_sums, self.epoch_counts, self.epoch_skipped
+        counts, sums, epoch_counts, epoch_skipped = buffers
+        if layout is None:
+            return CodebookViews(
+                self.layout, self.weight, *buffers, initialized=self.initialized_codebooks
+            )
         weight = self.layout.weight_offsets[start], layout.weight_size
         codes = self.layout.code_offsets[start], layout.total_codes
         count = layout.num_quantizers
         return CodebookViews(
             layout=layout,
-            weight=cut(self.weight, *weight),
-            counts=cut(self.ema_counts, *codes),
-            sums=None if self.ema_sums is None else cut(self.ema_sums, *weight),
-            epoch_counts=cut(self.epoch_counts, *codes),
-            epoch_skipped=cut(self.epoch_skipped, start, count),
-            initialized=cut(self.initialized_codebooks, start, count),
+            weight=self.weight.narrow(0, *weight),
+            counts=counts.narrow(0, *codes),
+            sums=None if sums is None else sums.narrow(0, *weight),
+            epoch_counts=epoch_counts.narrow(0, *codes),
+            epoch_skipped=epoch_skipped.narrow(0, start, count),
+            initialized=self.initialized_codebooks.narrow(0, start, count),
         )
 
     def _load_from_state_dict(self, *args: Any) -> None:

@@ -116,7 +116,7 @@ class RaggedVectorQuantizer(Quantizer):
         dtype = rows.dtype
         if self.bank.unit_codes:
             rows = unit_rows(rows, self.layout)
-        if self.training:
+        if self.training and self.bank.may_wait:
             self.bank.initialize_missing(rows)
         result = self.bank.quantize(rows, learn=self.training, rotation=self.rotation_trick)
         if self.training and mask is not None:

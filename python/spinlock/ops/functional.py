@@ -239,8 +239,7 @@ def _mark_changed(weight: Tensor, state: AverageState) -> None:
     """Tells autograd, which would otherwise use changed values that it kept."""
     if state.ema_sums is not None:
         for tensor in (weight, state.ema_counts, state.ema_sums):
-            if not tensor.is_inference():
-                increment_version(tensor)
+            increment_version(tensor)
 
 
 def _check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> None:
