@@ -18,6 +18,8 @@ _CPP, _FLOAT32, _TRITON = "spinlock cpp", "spinlock cpp, float32", "spinlock tri
 _TORCH = ("torch loop", "torch loop, compiled")
 _FAISS = ("faiss IndexFlatL2",)
 _MODULES = ("vector-quantize-pytorch",)
+_PCA = ("pca-rq", "pca-rq-beam16", "pca-rq-4bit")
+_TO_ALL = "target all: seconds"
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class Goal:
     Attributes:
         suite, workload, own: which row.
         must, hoped: at least; at most where less is better.
-        peers: times faster than the fastest of them; without peers see ``kind``.
-        kind: ``share`` of the tighter limit, ``seconds`` on the clock ``clock``, or ``cost`` of the
-            hardest kind of data.
-        clock: of ``seconds``.
+        peers: times less than the best of them.
+        kind: ``times`` on the clock of the tables; without peers the ``share`` of the tighter
+            limit, ``seconds`` on the clock ``name``, or ``cost`` of the hardest kind of data;
+            with or without them the ``figure`` of that name.
+        name: see kind.
     """
 
     suite: str
@@ -40,7 +43,7 @@ class Goal:
     hoped: float
     peers: tuple[str, ...] = ()
     kind: str = "times"
-    clock: str = ""
+    name: str = ""
 
     @property
     def less_is_better(self) -> bool:
@@ -57,11 +60,16 @@ def _share(workload: str, must: float, hoped: float) -> Goal:
 
 
 def _graph(suite: str, workload: str, must: float, hoped: float, clock: str = "graph") -> Goal:
-    return Goal(suite, workload, _TRITON, must, hoped, kind="seconds", clock=clock)
+    return Goal(suite, workload, _TRITON, must, hoped, kind="seconds", name=clock)
 
 
 def _exact(workload: str) -> Goal:
     return Goal("lookup", workload, _TRITON, 1.0, 1.0, ("flash-kmeans",))
+
+
+def _epochs(workload: str) -> Goal:
+    name = "epochs, times faster than module_loop"
+    return Goal("training", workload, "spinlock", 10.0, 10.0, kind="figure", name=name)
 
 
 _SINGLE = ("single-65536-1024-256", "single-32768-8192-64", "single-16384-16384-8")
@@ -82,6 +90,8 @@ GOALS: dict[str, tuple[Goal, ...]] = {
         Goal("lookup", _SINGLE[1], _CPP, 2.8, 5.0, _FAISS),
         Goal("lookup", _SINGLE[2], _CPP, 1.4, 1.6, _FAISS),
         *(_cost(name) for name in ("seed-512", "seed-4096", "ragged-4096", *_SINGLE)),
+        *(_epochs(name) for name in ("seed-shape", "seed-shape, independent")),
+        Goal("training", "seed-shape", "spinlock", 1.0, 1.0, _PCA, "figure", _TO_ALL),
     ),
     "cuda": (
         _graph("train-step", "seed-512", 15e-6, 15e-6),
@@ -97,20 +107,20 @@ def goals_table(record: Record, *workloads: str) -> str:
     """Goal by goal: what it was, what the record shows, and whether that is enough.
 
     Args:
-        record: with the figures.
+        record: with the figures; goals of suites that it lacks are left out.
         workloads: only their goals; all without any.
 
     Raises:
-        BenchError: there are no goals for the record's device, or for those workloads.
+        BenchError: there are no such goals for the record's device.
     """
     device = str(record.environment.get("device", ""))
     if device not in GOALS:
         raise BenchError(f"goals: expected a record of {' or '.join(GOALS)}, got '{device}'")
+    suites = {row.suite for row in record.rows}
     wanted = [goal for goal in GOALS[device] if not workloads or goal.workload in workloads]
-    if not wanted:
+    lines = [_line(goal, record) for goal in wanted if goal.suite in suites]
+    if not lines:
         raise BenchError(f"goals: expected workloads that have one, got {' '.join(workloads)!r}")
-    timed = {row.suite for row in record.rows} if workloads else {goal.suite for goal in wanted}
-    lines = [_line(goal, record) for goal in wanted if goal.suite in timed]
     columns = ["suite", "workload", "", "figure", "must", "hoped for", "reached", ""]
     return drawn(columns, lines, left=4)
 
@@ -125,8 +135,10 @@ def reached(goal: Goal, record: Record) -> float | None:
     if goal.kind == "cost":
         costs = [value for name, value in own.figures.items() if name.startswith(COST)]
         return max(costs, default=None)
+    if goal.kind == "figure":
+        return _figure_reached(goal, own, done)
     if goal.kind == "seconds":
-        timing = own.timing(goal.clock)
+        timing = own.timing(goal.name)
         return timing.median if timing is not None else None
     clock = next(iter(clocks(done)), None)
     timing = timing_on(own, clock) if clock is not None else None
@@ -136,6 +148,14 @@ def reached(goal: Goal, record: Record) -> float | None:
         return _limit_share(own, timing, record)
     times = speedups(own, done, clock)
     return min((times[peer] for peer in goal.peers if peer in times), default=None)
+
+
+def _figure_reached(goal: Goal, own: Row, done: list[Row]) -> float | None:
+    value = own.figures.get(goal.name)
+    if not goal.peers or value is None:
+        return value
+    peers = [row for row in done if row.contender in goal.peers and goal.name in row.figures]
+    return min(row.figures[goal.name] for row in peers) / value if peers else None
 
 
 def _limit_share(row: Row, timing: Timing, record: Record) -> float | None:
@@ -163,13 +183,16 @@ def _verdict(goal: Goal, value: float) -> str:
 
 def _figure(goal: Goal) -> str:
     if goal.peers:
-        best = "the faster " if len(goal.peers) > 1 else ""
-        return f"times faster than {best}{goal.peers[0]}"
+        best = "the fastest " if len(goal.peers) > 1 else ""
+        what = f"{goal.name}, " if goal.name else ""
+        return f"{what}times faster than {best}{goal.peers[0]}"
+    if goal.kind == "figure":
+        return goal.name
     if goal.kind == "share":
         return "share of the machine's limit"
     if goal.kind == "cost":
         return "hardest kind of data, against mean 0"
-    return f"time, {goal.clock}"
+    return f"time, {goal.name}"
 
 
 def _text(goal: Goal, value: float) -> str:

@@ -11,6 +11,7 @@ from bench.peers.registry import contenders
 from bench.record import Record, Row
 from bench.render import agreement, goals, markdown, pages
 from bench.suites.registry import SUITES
+from bench.suites.training import CONTENDERS, workloads
 from bench.workloads import find_workloads
 from bench_records import record
 
@@ -18,7 +19,7 @@ PIECES = {
     "table lookup seed-512": "| **spinlock torch** | 2.00 ms |",
     "table curves K": "K^1.00",
     "ratios lookup": "| lookup | ragged-4096 | spinlock torch | 0.40x | 4.5x |",
-    "goals": "| train-step | seed-512 | spinlock cpp |",
+    "goals": "| lookup | seed-512 | spinlock cpp |",
     "goals seed-4096": "| lookup | seed-4096 | spinlock cpp |",
     "slower 'spinlock torch'": "| lookup | seed-512 | fast peer | time | 0.40x |",
     "agreement r.json": "Of 5 ratios that both runs hold",
@@ -159,12 +160,20 @@ def test_a_peer_is_slower_everywhere_or_is_shown() -> None:
 
 def test_goals_name_what_there_is() -> None:
     names = {contender.name for contender in contenders(None)}
+    jobs = {workload.name for workload in workloads(quick=False)}
+    runs = {contender.name for contender in CONTENDERS}
     for device, wanted in goals.GOALS.items():
-        workloads = {workload.name for workload in find_workloads("all", device)}
+        shapes = {workload.name for workload in find_workloads("all", device)}
         for goal in wanted:
             assert goal.suite in SUITES
-            assert goal.workload in workloads
-            assert {goal.own, *goal.peers} <= names
+            training = goal.suite == "training"
+            assert goal.workload in (jobs if training else shapes)
+            assert {goal.own, *goal.peers} <= (runs if training else names)
+
+
+def whole_run(must: float, hoped: float, *peers: str) -> goals.Goal:
+    job = ("training", "seed-shape", "spinlock torch")
+    return goals.Goal(*job, must, hoped, peers, "figure", "held-out MSE")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +196,7 @@ def test_goals_name_what_there_is() -> None:
         (goals.Goal("lookup", "seed-512", "spinlock torch", 0.2, 0.3, kind="share"), 0.1, "**miss"),
         (
             goals.Goal(
-                "lookup", "seed-512", "spinlock torch", 3e-3, 2e-3, kind="seconds", clock="cpu"
+                "lookup", "seed-512", "spinlock torch", 3e-3, 2e-3, kind="seconds", name="cpu"
             ),
             *(2e-3, "met, as"),
         ),
@@ -196,6 +205,9 @@ def test_goals_name_what_there_is() -> None:
             1.2,
             "met |",
         ),
+        (whole_run(0.3, 0.2), 0.25, "**missed**"),
+        (whole_run(2.0, 3.0, "slow peer"), 3.0, "met, as hoped"),
+        (whole_run(2.0, 3.0, "wrong peer"), None, "not measured"),
         (
             goals.Goal("lookup", "none", "spinlock torch", 1, 2, ("slow peer",)),
             None,
