@@ -157,6 +157,8 @@ def _settings(options: argparse.Namespace) -> Options:
         cache_bytes=1 if options.in_cache else 2 * max(cache_sizes().values(), default=32 << 20),
     )
     settings = Options.made_quick(settings) if options.quick else settings
+    if options.in_cache:
+        settings = replace(settings, budget=replace(settings.budget, warm=True))
     if options.seconds is not None:
         settings = replace(settings, budget=replace(settings.budget, seconds=options.seconds))
     return settings if options.rounds is None else replace(settings, rounds=options.rounds)

@@ -73,6 +73,8 @@ class Budget:
         seconds: of all samples of one contender.
         min_samples, max_samples: per contender.
         slow_seconds: a contender whose call takes longer is sampled once, cold.
+        warm: call once, unmeasured, before each sample of several calls, so that nobody pays for
+            what the one before has driven out of the caches.
     """
 
     sample_seconds: float = 0.005
@@ -80,6 +82,7 @@ class Budget:
     min_samples: int = 5
     max_samples: int = 60
     slow_seconds: float = 3.0
+    warm: bool = False
 
     def plan(self, call_seconds: float) -> tuple[int, int]:
         """(calls per sample, samples) of a contender whose call takes ``call_seconds``."""
@@ -124,6 +127,8 @@ def interleave(
             # Evenly spread: contenders with fewer samples sit out some rounds.
             if (number * count) // rounds == ((number + 1) * count) // rounds:
                 continue
+            if budget.warm and calls > 1:
+                runs[name](batch)
             samples[name][number] = clock.seconds(runs[name], batch, calls) / calls
             batch += calls
         watch.sample()

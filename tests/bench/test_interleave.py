@@ -53,6 +53,23 @@ def test_short_calls_are_repeated_within_a_sample_and_long_ones_sit_rounds_out()
     assert timings["short"].speedup["long"] == pytest.approx(2.5)
 
 
+def test_a_warm_budget_calls_once_unmeasured_before_samples_of_several_calls() -> None:
+    counts = {"short": 0, "long": 0}
+
+    def taking(name: str, seconds: float) -> Run:
+        def run(_: int) -> float:
+            counts[name] += 1
+            return seconds
+
+        return run
+
+    budget = Budget(0.01, 0.04, min_samples=2, max_samples=2, warm=True)
+    runs = {"short": taking("short", 0.005), "long": taking("long", 0.02)}
+    with NoiseWatch() as watch:
+        interleave(runs, FakeClock(), 1, budget, watch)
+    assert counts == {"short": 3 + 2 * (1 + 2), "long": 3 + 2 * 1}
+
+
 def test_a_very_long_call_is_sampled_once() -> None:
     calls: list[int] = []
 
