@@ -236,3 +236,24 @@ def test_the_order_of_codebooks() -> None:
 def test_sizes_are_checked(sizes: Any, dims: Any, message: str) -> None:
     with pytest.raises(LayoutError, match=message):
         NestedResidualQuantizer(sizes, dims)
+
+
+def test_masked_rows_are_as_if_they_were_not_there() -> None:
+    quantizer = NestedResidualQuantizer(SIZES, DIMS)
+    quantizer(rows())
+    quantizer.reset_usage()
+    alone = copy.deepcopy(quantizer)
+    mask = torch.arange(30) % 3 != 0
+    latents = rows(30, seed=4).requires_grad_()
+    kept = latents.detach()[mask].requires_grad_()
+    output, expected = quantizer(latents, mask), alone(kept)
+    for one in (output, expected):
+        (one.quantized.square().sum() + one.losses.total).backward()
+    assert torch.equal(output.indices[mask], expected.indices)
+    torch.testing.assert_close(output.losses.total, expected.losses.total)
+    assert latents.grad is not None
+    torch.testing.assert_close(latents.grad[mask], kept.grad)
+    assert (latents.grad[~mask] == 0).all()
+    for name, value in quantizer.state_dict().items():
+        torch.testing.assert_close(value, alone.state_dict()[name])
+    assert quantizer.usage().skipped.sum() == 0

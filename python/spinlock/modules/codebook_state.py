@@ -135,7 +135,7 @@ class CodebookState(nn.Module):
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
-        self.may_wait = self.weight.is_meta or not self.initialized
+        self.may_wait = self.initialized_codebooks.is_meta or not self.initialized
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves like any module, but converts no buffer: statistics stay float32."""

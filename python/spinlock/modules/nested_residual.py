@@ -9,7 +9,7 @@ from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules._levels import attach_levels, by_level, check_levels, level_orders
 from spinlock.modules._options import CodebookInit, Reduction
-from spinlock.modules._rows import index_rows, latent_rows
+from spinlock.modules._rows import index_rows, latent_rows, masked_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.quantizer import Quantizer
 from spinlock.modules.revival import dead_codes
@@ -106,27 +106,33 @@ class NestedResidualQuantizer(Quantizer):
         """Columns of the latents: the sum of ``category_widths``."""
         return sum(self.category_widths)
 
-    def forward(self, latents: Tensor | Sequence[Tensor]) -> QuantizerOutput:
+    def forward(
+        self, latents: Tensor | Sequence[Tensor], mask: Tensor | None = None
+    ) -> QuantizerOutput:
         """Quantizes latents [..., latent_width], or a list of [..., category_widths[c]].
 
         A level whose coordinates of a row are not finite gives its code 0, without gradient, and
         the row enters neither its losses nor its statistics.
 
         Raises:
-            InputError: latents of another shape or type.
+            InputError: latents, or a mask (see :class:`Quantizer`), of another shape or type.
         """
         rows = latent_rows(latents, self.category_widths)
+        lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
+        if mask is not None:
+            rows = masked_rows(rows, mask, lead)
         detached = rows.detach()
         if self.training and self.bank.may_wait:
             self._initialize_missing(detached)
         levels, step, summed = self._descend(detached, learn=self.training)
+        if self.training and mask is not None:
+            self._uncount(mask)
         attached = attach_levels(rows, levels, self._level_columns)
         result = with_gradients(
             attached, self.bank.weight, self.layout, step, backend=self.bank.backend
         )
         quantized = self._straight_through(rows, summed.to(levels.dtype), step)
         tokens = step.indices.index_select(1, self._token_order)
-        lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         return QuantizerOutput(
             quantized.to(rows.dtype).view(*lead, self.latent_width),
             tokens.view(*lead, self.indices_width),

@@ -90,8 +90,16 @@ class Quantizer(nn.Module, ABC):
         """Columns of the latents."""
 
     @abstractmethod
-    def forward(self, latents: Tensor | Sequence[Tensor]) -> QuantizerOutput:
-        """Latents [..., latent_width] -> :class:`QuantizerOutput`."""
+    def forward(
+        self, latents: Tensor | Sequence[Tensor], mask: Tensor | None = None
+    ) -> QuantizerOutput:
+        """Latents [..., latent_width] -> :class:`QuantizerOutput`.
+
+        Args:
+            latents: the rows.
+            mask: bool [...], False where a row is padding: that is treated like a row that is not
+                finite, but not counted as one.
+        """
 
     @abstractmethod
     def decode(self, indices: Tensor) -> Tensor:
@@ -137,6 +145,10 @@ class Quantizer(nn.Module, ABC):
             f"commitment_weight={self.commitment_weight}, "
             f"commitment_reduction={self.commitment_reduction!r}"
         )
+
+    def _uncount(self, mask: Tensor) -> None:
+        """Takes masked rows, which were skipped by every quantizer, from the epoch's counter."""
+        self.bank.epoch_skipped.sub_((~mask).sum())
 
     def _losses(self, commitment: Tensor, codebook: Tensor) -> QuantizerLosses:
         total = self._reduce(commitment)

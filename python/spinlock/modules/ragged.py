@@ -101,13 +101,8 @@ class RaggedVectorQuantizer(Quantizer):
         A row that is not finite within a quantizer's columns comes out as its code 0, without
         gradient, and enters neither losses nor statistics.
 
-        Args:
-            latents: the rows.
-            mask: bool [...], False where a row is padding: that is treated like a row that is not
-                finite, but not counted as one.
-
         Raises:
-            InputError: latents or a mask of another shape or type.
+            InputError: latents, or a mask (see :class:`Quantizer`), of another shape or type.
         """
         rows = latent_rows(latents, self.layout.dims)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
@@ -120,7 +115,7 @@ class RaggedVectorQuantizer(Quantizer):
             self.bank.initialize_missing(rows)
         result = self.bank.quantize(rows, learn=self.training, rotation=self.rotation_trick)
         if self.training and mask is not None:
-            self.bank.epoch_skipped.sub_((~mask).sum())
+            self._uncount(mask)
         return QuantizerOutput(
             _shaped(result.quantized.to(dtype), lead),
             _shaped(result.indices, lead),
