@@ -184,3 +184,11 @@ def test_nested_levels_are_initialised_before_they_are_compiled() -> None:
     trained(rows())
     loaded.load_state_dict(trained.state_dict())
     assert not loaded.bank.may_wait
+
+
+@pytest.mark.parametrize("use_ema", [True, False])
+def test_torch_finds_nothing_wrong_with_the_initialising_operator(use_ema: bool) -> None:
+    bank = RaggedVectorQuantizer(SIZES, DIMS, use_ema=use_ema).bank
+    state = (bank.weight.detach(), bank.ema_counts, bank.ema_sums, bank.initialized_codebooks)
+    operator: Any = torch.ops.spinlock.initialize_codebooks.default
+    torch.library.opcheck(operator, (rows(), *state, 0, 99, False, SIZES, DIMS, 4, None))
