@@ -30,6 +30,7 @@ from .bank import (
     SIZES,
 )
 from .pack_codes import RADII
+from .truth import usable_rows
 
 __all__ = ["IN_GROUP", "LISTED", "PENDING", "SHORT", "UNLISTED", "first_pass"]
 
@@ -116,10 +117,9 @@ def first_pass(
     length2 = tl.sum(back * back, axis=1)
     lost2 = tl.sum(lost * lost, axis=1)
     usable = row_mask
-    # A row with a finite length has finite values.
+    # A row with a finite length has finite values; others are read again, for registers are few.
     if tl.max(tl.where(length2 <= _FAR, 0, 1), axis=0) > 0:
-        damaged = tl.max(tl.where(tl.abs(x) <= 3.4028234663852886e38, 0, 1), axis=1)
-        usable = row_mask & (damaged == 0)
+        usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, 16)
 
     if CODES_FIRST:
         best = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)

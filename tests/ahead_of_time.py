@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import triton
-from spinlock.kernels import launch
+from spinlock.kernels import launch, launch_lookup, launch_step
 from spinlock.kernels.bank import SIZES
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -35,6 +35,7 @@ KERNELS = (
     "recheck",
     "refresh_codes",
 )
+_LAUNCHING = (launch, launch_lookup, launch_step)
 _TYPES = {
     torch.float32: "*fp32",
     torch.float16: "*fp16",
@@ -101,15 +102,22 @@ class Report:
 def recorded(*, nvidia: bool = True) -> Iterator[list[Launch]]:
     """Within it, launches on CPU tensors are noted and not run."""
     found: list[Launch] = []
-    before = {name: getattr(launch, name) for name in (*KERNELS, "INTERPRETED")}
+    places = [
+        (module, name, getattr(module, name))
+        for module in _LAUNCHING
+        for name in KERNELS
+        if hasattr(module, name)
+    ]
+    interpreted = launch_lookup.INTERPRETED
     try:
-        launch.INTERPRETED = not nvidia
-        for name in KERNELS:
-            setattr(launch, name, _Recorder(before[name], found))
+        launch_lookup.INTERPRETED = not nvidia
+        for module, name, kernel in places:
+            setattr(module, name, _Recorder(kernel, found))
         yield found
     finally:
-        for name, value in before.items():
-            setattr(launch, name, value)
+        launch_lookup.INTERPRETED = interpreted
+        for module, name, kernel in places:
+            setattr(module, name, kernel)
 
 
 class _Recorder:
@@ -160,7 +168,7 @@ def _aligned(value: Any) -> bool:
 
 def compiled(entry: Launch, target: GPUTarget) -> Any:
     """The compiled kernel of a launch."""
-    kernel = getattr(launch, entry.kernel)
+    kernel = next(vars(m)[entry.kernel] for m in _LAUNCHING if hasattr(m, entry.kernel))
     position = {name: i for i, name in enumerate(kernel.arg_names)}
     source = ASTSource(
         fn=kernel,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from spinlock.kernels import launch
+from spinlock.kernels import launch, launch_lookup
 from torch import Tensor
 
 from cases import FROZEN, RaggedCase, make_case
@@ -59,7 +59,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if request.param != "small":
         monkeypatch.setattr(launch, "SMALL_WORK", 0)
     if "full" in request.param:
-        monkeypatch.setattr(launch, "LEAST_LISTED", 1)
+        monkeypatch.setattr(launch_lookup, "LEAST_LISTED", 1)
     return str(request.param)
 
 

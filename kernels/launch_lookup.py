@@ -1,0 +1,196 @@
+"""Launches of a lookup: a scan of small codebooks, or a certified first pass and its recheck."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .bank import BLOCK_CODES, Bank, packed_codes
+from .common import INTERPRETED, NO_FUSION, is_aligned, multiprocessors, power_of_two
+from .nearest_codes import LISTED, first_pass
+from .nearest_of_group import nearest_of_group
+from .pack_codes import RADII, pack_codes
+from .quantize_small import quantize_small
+from .recheck import recheck
+
+__all__ = ["SMALL_CODES", "SMALL_DIMS", "SMALL_ROWS", "SMALL_WARPS", "certified", "scan"]
+
+# The largest codebook of a small bank; rows, dims and warps of its tiles.
+SMALL_CODES = 64
+SMALL_ROWS = 32
+SMALL_DIMS = 16
+SMALL_WARPS = 4
+# (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages, codes first.
+TILES = {
+    (16, False): (64, 16, 4, 3, False),
+    (32, False): (64, 32, 4, 3, False),
+    (64, False): (64, 32, 4, 3, False),
+    (128, False): (64, 32, 4, 3, False),
+    (256, False): (64, 64, 4, 2, True),
+    (512, False): (32, 64, 8, 2, True),
+    (16, True): (64, 64, 4, 3, True),
+    (32, True): (64, 64, 4, 3, True),
+    (64, True): (64, 64, 4, 3, True),
+    (128, True): (64, 64, 4, 3, True),
+    (256, True): (64, 64, 4, 2, True),
+    (512, True): (32, 64, 8, 2, True),
+}
+# Where keeping books per code would cost more than the products: groups of GROUP blocks.
+GROUPED = {(16, True), (32, True), (64, True)}
+GROUP = 4
+# Codes of one packing program: narrow ones, and others; the interpreter pays per program.
+PACK_CODES = (32, 32) if INTERPRETED else (32, 8)
+_GROUP_ROWS = 32
+# Room in each list of doubtful rows, at least.
+LEAST_LISTED = 1 << 14
+# For each list: programs per multiprocessor, codes and (at most 128 wide or more) dims at a time,
+# warps.
+RECHECKS = ((32, 4, (32, 128), 1), (4, 64, (32, 32), 4))
+
+
+def scan(
+    rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor, quantizers: tuple[int, ...]
+) -> None:
+    """Compares rows with every code of some quantizers."""
+    none = indices  # a pointer that is never followed
+    block_rows = SMALL_ROWS
+    tiles = bank.row_tiles(quantizers, len(rows), block_rows)
+    block_codes = min(SMALL_CODES, power_of_two(max(bank.sizes[q] for q in quantizers)))
+    quantize_small[(len(tiles),)](
+        rows,
+        rows.stride(0),
+        0,
+        weight,
+        bank.table,
+        tiles,
+        indices,
+        none,
+        none,
+        none,
+        none,
+        none,
+        none,
+        len(rows),
+        bank.num_quantizers,
+        bank.total_codes,
+        bank.weight_size,
+        BLOCK_ROWS=block_rows,
+        BLOCK_CODES=block_codes,
+        BLOCK_DIM=SMALL_DIMS,
+        QUANTIZE=False,
+        STATISTICS=False,
+        KEEP_COUNTS=False,
+        ALIGNED=is_aligned(bank, rows),
+        num_warps=SMALL_WARPS,
+        **NO_FUSION,
+    )
+
+
+def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None:
+    """First pass on tensor cores, then the recheck; quantizers too wide for it are scanned."""
+    device, num_rows = rows.device, len(rows)
+    if bank.unpacked:
+        scan(rows, weight, bank, indices, bank.unpacked)
+    if not bank.buckets:
+        return
+    packed = torch.empty(bank.packed_size, dtype=torch.float16, device=device)
+    floats = torch.empty(
+        bank.norm_size + bank.centre_size + bank.num_quantizers, dtype=torch.float32, device=device
+    )
+    norms, centres, scales = floats.split([bank.norm_size, bank.centre_size, bank.num_quantizers])
+    zeros = torch.zeros(bank.num_quantizers * RADII.value + 2, dtype=torch.int32, device=device)
+    radii, counters = zeros.split([bank.num_quantizers * RADII.value, 2])
+    widest = max(width for width, _ in bank.buckets)
+    pack = PACK_CODES[widest > 32]
+    packing = bank.code_tiles(pack)
+    members = sum(len(quantizers) for quantizers in bank.buckets.values())
+    # Room for one row in eight; more are settled without it, slowly.
+    capacity = max(LEAST_LISTED, num_rows * members // 8)
+    listed = torch.empty(2 * capacity * LISTED.value, dtype=torch.int32, device=device)
+    pack_codes[(len(packing),)](
+        weight,
+        bank.table,
+        packing,
+        packed,
+        norms,
+        radii,
+        centres,
+        scales,
+        BLOCK_CODES=pack,
+        BLOCK_DIM=widest,
+        **NO_FUSION,
+    )
+    for (width, many), quantizers in bank.buckets.items():
+        block_rows, block_codes, warps, stages, codes_first = TILES[width, many]
+        group = GROUP if (width, many) in GROUPED else 1
+        largest = packed_codes(max(bank.sizes[q] for q in quantizers))
+        tiles = bank.row_tiles(quantizers, num_rows, block_rows)
+        first_pass[(len(tiles),)](
+            rows,
+            rows.stride(0),
+            bank.table,
+            tiles,
+            packed,
+            norms,
+            radii,
+            centres,
+            scales,
+            indices,
+            listed,
+            counters,
+            capacity,
+            num_rows,
+            bank.num_quantizers,
+            BLOCK_ROWS=block_rows,
+            BLOCK_CODES=block_codes,
+            GROUP=group,
+            WIDTH=width,
+            BITS=max(1, (largest // (block_codes * group) - 1).bit_length()),
+            ALIGNED=is_aligned(bank, rows),
+            CODES_FIRST=codes_first,
+            NVIDIA=not INTERPRETED and torch.version.hip is None,
+            num_warps=warps,
+            num_stages=stages,
+            **NO_FUSION,
+        )
+    grouped = [q for bucket, members in bank.buckets.items() if bucket in GROUPED for q in members]
+    if grouped:
+        tiles = bank.row_tiles(grouped, num_rows, _GROUP_ROWS)
+        nearest_of_group[(len(tiles),)](
+            rows,
+            rows.stride(0),
+            weight,
+            bank.table,
+            tiles,
+            indices,
+            listed,
+            counters,
+            capacity,
+            num_rows,
+            bank.num_quantizers,
+            BLOCK_ROWS=_GROUP_ROWS,
+            BLOCK_CODES=BLOCK_CODES,
+            BLOCK_DIM=32,
+            GROUP=GROUP,
+            ALIGNED=is_aligned(bank, rows),
+            **NO_FUSION,
+        )
+    for which, (programs, block_codes, block_dims, warps) in enumerate(RECHECKS):
+        recheck[(programs * multiprocessors(device),)](
+            rows,
+            rows.stride(0),
+            weight,
+            bank.table,
+            indices,
+            listed,
+            counters,
+            capacity,
+            num_rows,
+            bank.num_quantizers,
+            LIST=which,
+            BLOCK_CODES=block_codes,
+            BLOCK_DIM=block_dims[widest > 128],
+            ALIGNED=is_aligned(bank, rows),
+            num_warps=warps,
+            **NO_FUSION,
+        )

@@ -1,0 +1,262 @@
+"""Launches of a step after, or with, its lookup: codes, errors, statistics and the update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .accumulate_codes import accumulate_codes
+from .bank import Bank
+from .common import NO_FUSION, ROWS, is_aligned, power_of_two
+from .gather_codes import gather_codes
+from .launch_lookup import SMALL_CODES, SMALL_DIMS, SMALL_ROWS, SMALL_WARPS
+from .quantize_small import quantize_small
+from .refresh_codes import refresh_codes
+
+__all__ = ["Averages", "Step", "add_up", "large_step", "small_step"]
+
+_DIMS = 32
+# Codes of one refreshing program; partial sums of many slabs take time.
+_CODES = 16
+_FEW_CODES = 4
+
+
+@dataclass(frozen=True)
+class Averages:
+    """The state that a train step moves in place.
+
+    Attributes:
+        counts: float32 [total_codes], moving average of rows per code.
+        sums: float32 [weight_size], moving average of their sums; None: codes are learned.
+        epoch_counts: int64 [total_codes], rows per code, added to.
+        epoch_skipped: int64 [Q], rows left out, added to.
+        decay: share of the old average that a step keeps.
+        epsilon: pseudo-rows per code of the smoothing.
+    """
+
+    counts: Tensor
+    sums: Tensor | None
+    epoch_counts: Tensor
+    epoch_skipped: Tensor
+    decay: float
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """What ``quantize`` returns.
+
+    Attributes:
+        quantized: [B, input_width] in the rows' dtype, the codes before the update.
+        indices: int64 [B, Q].
+        losses: float32 [Q], mean squared error over usable rows and D_q dims.
+        counts: float32 [total_codes], rows of this batch per code.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    losses: Tensor
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Partial results on their way to ``refresh_codes``; None where a step has no such."""
+
+    counts: Tensor
+    sums: Tensor
+    old_counts: Tensor
+    peaks: Tensor | None = None
+    chosen: Tensor | None = None
+    errors: Tensor | None = None
+
+
+def small_step(
+    rows: Tensor, weight: Tensor, bank: Bank, step: Step, averages: Averages | None
+) -> None:
+    block_rows = SMALL_ROWS
+    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), block_rows)
+    slabs = -(-len(rows) // block_rows)
+    statistics = averages is not None and averages.sums is not None
+    parts = [slabs * bank.num_quantizers, slabs * bank.total_codes, bank.total_codes]
+    parts += [slabs * bank.weight_size if statistics else 0]
+    errors, counts, old, sums = torch.empty(
+        sum(parts), dtype=torch.float32, device=rows.device
+    ).split(parts)
+    quantize_small[(len(tiles),)](
+        rows,
+        rows.stride(0),
+        step.quantized.stride(0),
+        weight,
+        bank.table,
+        tiles,
+        step.indices,
+        step.quantized,
+        errors,
+        counts,
+        sums,
+        old if averages is None else averages.counts,
+        old,
+        len(rows),
+        bank.num_quantizers,
+        bank.total_codes,
+        bank.weight_size,
+        BLOCK_ROWS=block_rows,
+        BLOCK_CODES=power_of_two(max(bank.sizes)),
+        BLOCK_DIM=SMALL_DIMS,
+        QUANTIZE=True,
+        STATISTICS=statistics,
+        KEEP_COUNTS=averages is not None,
+        ALIGNED=is_aligned(bank, rows) and step.quantized.stride(0) % 4 == 0,
+        num_warps=SMALL_WARPS,
+        **NO_FUSION,
+    )
+    scratch = _Scratch(counts, sums, old, errors=errors)
+    _refresh(rows, bank, scratch, step.counts, step=step, weight=weight, averages=averages)
+
+
+def add_up(rows: Tensor, indices: Tensor, bank: Bank, counts: Tensor, sums: Tensor) -> None:
+    """Counts and sums of the usable rows of each code, into the last two."""
+    scratch = _fixed_point(bank, rows)
+    _gather(rows, sums, bank, indices, scratch)
+    _refresh(rows, bank, scratch, counts, sums=sums)
+
+
+def large_step(
+    rows: Tensor, weight: Tensor, bank: Bank, step: Step, averages: Averages | None
+) -> None:
+    slabs = -(-len(rows) // ROWS)
+    sums = averages is not None and averages.sums is not None
+    errors = torch.empty(slabs * bank.num_quantizers, dtype=torch.float32, device=rows.device)
+    scratch = _fixed_point(bank, rows, errors=errors, with_sums=sums)
+    _gather(rows, weight, bank, step.indices, scratch, step, averages)
+    _refresh(rows, bank, scratch, step.counts, step=step, weight=weight, averages=averages)
+
+
+def _fixed_point(
+    bank: Bank, rows: Tensor, *, errors: Tensor | None = None, with_sums: bool = True
+) -> _Scratch:
+    """Zeroed integer sums, counts and peaks in one buffer."""
+    device = rows.device
+    size = bank.weight_size if with_sums else 0
+    zeros = torch.zeros(size + bank.total_codes, dtype=torch.int64, device=device)
+    counts, peaks = zeros[size:].view(torch.int32).split(bank.total_codes)
+    old = torch.empty(bank.total_codes, dtype=torch.float32, device=device)
+    chosen = torch.empty(
+        bank.num_quantizers * len(rows) if with_sums else 0, dtype=torch.int32, device=device
+    )
+    return _Scratch(counts, zeros[:size], old, peaks, chosen, errors)
+
+
+def _gather(
+    rows: Tensor,
+    weight: Tensor,
+    bank: Bank,
+    indices: Tensor,
+    scratch: _Scratch,
+    step: Step | None = None,
+    averages: Averages | None = None,
+) -> None:
+    """Codes and errors if there is a step; counts, peaks and sums."""
+    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), ROWS)
+    gather_codes[(len(tiles),)](
+        rows,
+        rows.stride(0),
+        0 if step is None else step.quantized.stride(0),
+        weight,
+        bank.table,
+        tiles,
+        indices,
+        rows if step is None else step.quantized,
+        scratch.old_counts if scratch.errors is None else scratch.errors,
+        scratch.counts,
+        scratch.peaks,
+        scratch.chosen if scratch.sums.numel() else scratch.counts,
+        scratch.old_counts if averages is None else averages.counts,
+        scratch.old_counts,
+        len(rows),
+        bank.num_quantizers,
+        BLOCK_ROWS=ROWS,
+        BLOCK_DIM=_DIMS,
+        QUANTIZE=step is not None,
+        SUMS=bool(scratch.sums.numel()),
+        KEEP_COUNTS=averages is not None,
+        ALIGNED=is_aligned(bank, rows) and (step is None or step.quantized.stride(0) % 4 == 0),
+    )
+    if scratch.sums.numel():
+        _sums(rows, bank, scratch)
+
+
+def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
+    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), ROWS)
+    accumulate_codes[(len(tiles),)](
+        rows,
+        rows.stride(0),
+        bank.table,
+        tiles,
+        scratch.chosen,
+        scratch.peaks,
+        scratch.sums,
+        len(rows),
+        BLOCK_ROWS=ROWS,
+        BLOCK_DIM=_DIMS,
+        LOG_ROWS=(len(rows) - 1).bit_length(),
+        ALIGNED=is_aligned(bank, rows),
+    )
+
+
+def _refresh(
+    rows: Tensor,
+    bank: Bank,
+    scratch: _Scratch,
+    counts: Tensor,
+    *,
+    sums: Tensor | None = None,
+    step: Step | None = None,
+    weight: Tensor | None = None,
+    averages: Averages | None = None,
+) -> None:
+    none = counts  # a pointer that is never followed
+    fixed = scratch.peaks is not None
+    codes = averages is not None and averages.sums is not None
+    block_codes = _CODES if fixed else _FEW_CODES
+    tiles = bank.refresh_tiles(block_codes)
+    columns = -(-bank.widest // _DIMS) if codes or sums is not None else 1
+    refresh_codes[(len(tiles), columns)](
+        bank.table,
+        tiles,
+        scratch.counts,
+        scratch.sums if scratch.sums.numel() else none,
+        scratch.peaks if fixed else none,
+        none if scratch.errors is None else scratch.errors,
+        scratch.old_counts,
+        none if averages is None else averages.counts,
+        none if averages is None or averages.sums is None else averages.sums,
+        none if weight is None else weight,
+        counts,
+        none if sums is None else sums,
+        none if step is None else step.losses,
+        none if averages is None else averages.epoch_counts,
+        none if averages is None else averages.epoch_skipped,
+        len(rows),
+        1 if fixed else scratch.counts.numel() // bank.total_codes,
+        0 if scratch.errors is None else scratch.errors.numel() // bank.num_quantizers,
+        bank.num_quantizers,
+        bank.total_codes,
+        bank.weight_size,
+        0.0 if averages is None else averages.decay,
+        0.0 if averages is None else averages.epsilon,
+        BLOCK_CODES=block_codes,
+        BLOCK_DIM=_DIMS,
+        COUNT_CODES=1024 if fixed else SMALL_CODES,
+        SLABS=1 if fixed else 16,
+        LOG_ROWS=(len(rows) - 1).bit_length(),
+        FIXED_POINT=fixed,
+        LOSSES=step is not None,
+        SUMS=sums is not None,
+        EMA=averages is not None,
+        CODES=codes,
+        EPOCH=averages is not None,
+    )
