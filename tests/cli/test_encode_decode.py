@@ -154,3 +154,11 @@ def test_a_full_disk_is_one_message(
     assert f"could not write '{path.name}' (File too large); what was there before" in ended.err
     assert path.read_text() == "mine"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_beam_is_asked_for_by_number(run_command: RunCommand, folder: Path) -> None:
+    given = ("encode", folder / "run", folder / "data.npz", "-o")
+    assert run_command(*given, "beam.npz", "--beam", "4").code == 0
+    ended = run_command(*given, "none.npz", "--beam", "0")
+    assert ended.code == 2
+    assert "--beam" in ended.err

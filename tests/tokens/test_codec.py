@@ -118,7 +118,33 @@ def test_what_is_no_token_matrix_is_named(both: Trained, tokens: NDArray[np.gene
 
 
 def test_options_are_checked(both: Trained) -> None:
+    with pytest.raises(InputError, match="beam: expected at least 1, got 0"):
+        Codec(both.saved, beam=0)
     with pytest.raises(InputError, match="block_rows"):
         Codec(both.saved, block_rows=0)
     with pytest.raises(ConfigError, match="device"):
         Codec(both.saved, device="tpu")
+
+
+def test_a_beam_comes_closer_and_only_residual_levels_have_one(both: Trained) -> None:
+    plain = Codec(both.saved)
+    searching = Codec(both.saved, beam=8)
+    if both.saved.model.config.hierarchy == "independent":
+        with pytest.raises(InputError, match="beam: expected 1 for hierarchy 'independent', got 8"):
+            searching.encode(both.rows)
+        return
+    latents = both.saved.model.encode(
+        torch.from_numpy(both.saved.preprocessing.transform(both.rows))
+    ).detach()
+    decode = both.saved.model.quantizer.decode
+    errors = [
+        float(
+            (decode(torch.from_numpy(codec.encode(both.rows).astype(np.int64))) - latents)
+            .square()
+            .mean()
+        )
+        for codec in (plain, searching)
+    ]
+    assert errors[1] < errors[0]
+    blocks = Codec(both.saved, block_rows=64, beam=8).encode(both.rows)
+    np.testing.assert_array_equal(blocks, searching.encode(both.rows))

@@ -44,6 +44,15 @@ def encode(
         str, typer.Option("--output", "-o", metavar="FILE", help="Ends in .npz or .parquet.")
     ],
     device: WorkDeviceOption = "cpu",
+    beam: Annotated[
+        int,
+        typer.Option(
+            "--beam",
+            min=1,
+            metavar="N",
+            help="Follow N code sequences per category: closer tokens, more time (residual form).",
+        ),
+    ] = 1,
     labels: Annotated[
         bool, typer.Option("--labels", help="Keep the labels of the data set beside the tokens.")
     ] = False,
@@ -85,6 +94,7 @@ def encode(
                 path,
                 lambda done, total: bar.update("encoding", done, total),
                 device=device,
+                beam=beam,
                 labels=labels,
                 ignore_extra_columns=ignore_extra_columns,
                 overwrite=overwrite,

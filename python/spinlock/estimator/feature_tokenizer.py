@@ -67,6 +67,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         random_state: (0) an int, or a ``RandomState`` to draw one from; the same int gives the
             same tokenizer.
         device: ("cpu") ``"cuda"``, ``"cuda:1"`` or ``"auto"``; results are kept on the CPU.
+        beam: code sequences that ``transform`` follows through the levels of a category: 1 takes
+            each nearest code, 4 to 16 come closer at a cost in time (residual form).
         num_threads: (by the model's size) CPU threads of a training step.
         checkpoint_dir: (none) where the run keeps its checkpoints; nothing stays on disk without.
         config: keys that no parameter sets: a ``TrainConfig``, nested mappings such as
@@ -112,6 +114,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         normalization_method: str | None = None,
         random_state: int | np.random.RandomState | None = None,
         device: str | None = None,
+        beam: int = 1,
         num_threads: int | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         config: Base = None,
@@ -135,6 +138,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.normalization_method = normalization_method
         self.random_state = random_state
         self.device = device
+        self.beam = beam
         self.num_threads = num_threads
         self.checkpoint_dir = checkpoint_dir
         self.config = config
@@ -306,7 +310,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device = saved.config.device if self.device is None else self.device
         if device != "cpu":  # what is pickled stays on the CPU
             saved = replace(saved, model=copy.deepcopy(saved.model))
-        return Codec(saved, device=device)
+        return Codec(saved, device=device, beam=self.beam)
 
     def _rows(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
+from spinlock.modules._beam import categories_searched
 from spinlock.modules._levels import attach_levels, by_level, check_levels, level_orders
 from spinlock.modules._options import CodebookInit, Reduction
 from spinlock.modules._rows import index_rows, latent_rows, masked_rows
@@ -152,6 +153,31 @@ class NestedResidualQuantizer(Quantizer):
         rows = index_rows(indices, self.indices_width).index_select(1, self._bank_order)
         decoded = self._sum_levels(self.bank.gather(rows)).to(self._dtype_anchor.dtype)
         return decoded.view(*indices.shape[:-1], self.latent_width)
+
+    @torch.no_grad()
+    def search(self, latents: Tensor | Sequence[Tensor], beam: int) -> Tensor:
+        """Indices [..., C * L] by beam search over the levels of each category; writes no state.
+
+        The decoded rows are never farther from the latents than those of the module itself, which
+        takes the nearest code of each level and is what ``beam=1`` gives.
+
+        Raises:
+            InputError: latents of another shape or type, or ``beam`` below 1.
+        """
+        if beam < 1:
+            raise InputError(f"beam: expected at least 1, got {beam}; 1 takes each nearest code")
+        rows = latent_rows(latents, self.category_widths)
+        lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
+        _, step, _ = self._descend(rows)
+        tokens = step.indices.index_select(1, self._token_order)
+        if beam > 1:
+            wide = rows.to(working_dtype(rows, self.bank.weight))
+            codes = [
+                [self.codebook(category, level) for level in range(self.num_levels)]
+                for category in range(self.num_categories)
+            ]
+            tokens = categories_searched(wide, self.category_widths, codes, beam, tokens)
+        return tokens.view(*lead, self.indices_width)
 
     def codebook(self, category: int, level: int) -> Tensor:
         """The view [K, D] of one codebook; writing to it changes the codes.

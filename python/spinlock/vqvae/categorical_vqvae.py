@@ -99,10 +99,19 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         return VQVAEOutput(reconstruction, output.indices, losses)
 
     @torch.no_grad()
-    def get_tokens(self, x: Tensor) -> Tensor:
-        """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state."""
+    def get_tokens(self, x: Tensor, beam: int = 1) -> Tensor:
+        """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state.
+
+        Args:
+            x: the features.
+            beam: code sequences to follow through the levels of a category; 1 takes the nearest
+                code of each level.
+
+        Raises:
+            InputError: features of another shape or type, or a ``beam`` that the form has not.
+        """
         with self._evaluating():
-            return self.quantize(self.encode(x)).indices
+            return self._search(self.encode(x), beam)
 
     @torch.no_grad()
     def get_category_tokens(self, x: Tensor) -> dict[str, Tensor]:
@@ -135,6 +144,15 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
     def reset_usage(self) -> None:
         """Starts the usage counters anew, as at the start of an epoch."""
         self.quantizer.reset_usage()
+
+    def _search(self, latents: Tensor, beam: int) -> Tensor:
+        """Tokens of latents ``[B, W]``; forms with levels that build on one another override it."""
+        if beam != 1:
+            raise InputError(
+                f"beam: expected 1 for hierarchy '{self.config.hierarchy}', got {beam}; its levels "
+                "do not build on one another, so that there is nothing to search"
+            )
+        return self.quantize(latents).indices
 
     def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
         """Further weighted loss terms; the shared protocol has none."""

@@ -65,6 +65,9 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
             start += size
         super().initialize_from(x, generator)
 
+    def _search(self, latents: Tensor, beam: int) -> Tensor:
+        return self.quantizer.search(latents, beam)
+
     def _init_axes_without_data(self) -> None:
         """Coordinate axes until :meth:`initialize_from` sees data, so that z is never all 0."""
         for category, size in enumerate(self.config.category_sizes):
