@@ -45,7 +45,7 @@ def calls() -> dict[str, tuple[Any, ...]]:
     return {
         "nearest_codes": (x, weight, *SPEC, None),
         "gather_codes": (indices, weight.requires_grad_(), *SPEC),
-        "scatter_codes": (codes, indices, *SPEC),
+        "scatter_codes": (codes.clone().requires_grad_(), indices, *SPEC),
         "accumulate_codes": (x, indices, *SPEC, None),
         "quantize": (x.clone().requires_grad_(), weight, None, *SPEC, None, False),
         "quantize, chosen": (x, weight, indices, *SPEC, "torch", True),
@@ -87,6 +87,17 @@ def test_traced_gradients_are_those_of_direct_calls(options: dict[str, Any], lea
         run(x, weight, **options).backward()
         grads.append([x.grad, weight.grad])
     torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_gathering_is_linear_twice_over() -> None:
+    weight = codebooks().double().requires_grad_()
+    indices = nearest_codes(latents(), weight, LAYOUT)
+    for gather in (
+        lambda w: gather_codes(indices, w, LAYOUT),
+        lambda w: OPS.gather_codes(indices, w, *SPEC),
+    ):
+        assert torch.autograd.gradcheck(gather, weight)
+        assert torch.autograd.gradgradcheck(lambda w, gather=gather: gather(w).square(), weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -101,6 +101,12 @@ def test_traced_calls_are_checked_alike() -> None:
         make_fx(traced)(LATENTS)
 
 
+def test_traced_indices_are_checked_when_they_run() -> None:
+    gather = make_fx(gather_codes)(INDICES, WEIGHT, LAYOUT)
+    with pytest.raises(InputError, match=r"indices\[:, 1\]: expected values in 0..1 .* got 2..2"):
+        gather(INDICES + 2, WEIGHT, LAYOUT)
+
+
 @pytest.mark.parametrize(
     ("out", "got"),
     [

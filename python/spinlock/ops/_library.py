@@ -16,6 +16,7 @@ from torch import Tensor
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _gradients, _steps, _torch
 from spinlock.ops._backend import AverageState
+from spinlock.ops._validate import check_indices
 
 __all__ = ["LIBRARY", "layout_of", "layout_spec"]
 
@@ -82,7 +83,9 @@ def _nearest_codes(latents: Tensor, weight: Tensor, *rest: Any) -> Tensor:
 
 
 def _gather_codes(indices: Tensor, weight: Tensor, *spec: Any) -> Tensor:
-    return _torch.gather_codes(indices, weight, layout_of(*spec))
+    layout = layout_of(*spec)
+    check_indices(indices, layout)
+    return _torch.gather_codes(indices, weight, layout)
 
 
 def _scatter_codes(grad: Tensor, indices: Tensor, *spec: Any) -> Tensor:
@@ -91,16 +94,20 @@ def _scatter_codes(grad: Tensor, indices: Tensor, *spec: Any) -> Tensor:
 
 def _accumulate_codes(latents: Tensor, indices: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     *spec, backend = rest
-    return _steps.accumulate(latents, indices, layout_of(*spec), backend)
+    layout = layout_of(*spec)
+    check_indices(indices, layout)
+    return _steps.accumulate(latents, indices, layout, backend)
 
 
 def _quantize(
     latents: Tensor, weight: Tensor, indices: Tensor | None, *rest: Any
 ) -> tuple[Tensor, ...]:
     *spec, backend, _ = rest
+    layout = layout_of(*spec)
     if indices is not None:
+        check_indices(indices, layout)
         indices = indices.clone()  # an operator returns nothing that it was given
-    step = _steps.quantize_step(latents, weight, layout_of(*spec), indices, backend)
+    step = _steps.quantize_step(latents, weight, layout, indices, backend)
     return step.quantized, step.indices, step.losses, step.losses.clone(), step.counts
 
 

@@ -145,6 +145,16 @@ def _grad_gather(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return None, OPS.scatter_codes(grad, indices, *ctx.spec), None, None, None
 
 
+def _keep_scatter(ctx: Any, inputs: tuple[Any, ...], **_output: Any) -> None:
+    _, indices, *ctx.spec = inputs
+    ctx.save_for_backward(indices)
+
+
+def _grad_scatter(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (indices,) = ctx.saved_tensors
+    return OPS.gather_codes(indices, grad, *ctx.spec), None, None, None, None
+
+
 def _mark_constant(ctx: Any, output: Any, **_inputs: Any) -> None:
     for found in output if isinstance(output, tuple) else (output,):
         ctx.mark_non_differentiable(found)
@@ -172,7 +182,7 @@ for _name, _backward, _keep in (
     ("gather_codes", _grad_gather, _keep_gather),
     ("nearest_codes", _no_gradient, _mark_constant),
     ("accumulate_codes", _no_gradient, _mark_constant),
-    ("scatter_codes", refuse, _keep_for_refusal),
+    ("scatter_codes", _grad_scatter, _keep_scatter),
     ("latents_gradient", refuse, _keep_for_refusal),
     ("weight_gradient", refuse, _keep_for_refusal),
 ):

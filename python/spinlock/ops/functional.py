@@ -82,7 +82,7 @@ def gather_codes(indices: Tensor, weight: Tensor, layout: CodebookLayout) -> Ten
     """The codes of the given indices side by side; differentiable in ``weight``.
 
     Args:
-        indices: int64 or int32 [B, Q], each in 0..K_q - 1; not checked in a traced call.
+        indices: int64 or int32 [B, Q], each in 0..K_q - 1; a traced call checks them when it runs.
         weight: flat [weight_size].
         layout: where codebooks and columns lie.
 
