@@ -9,13 +9,12 @@ from torch.autograd.function import once_differentiable
 from spinlock.layout import CodebookLayout
 from spinlock.ops._backend import Quantized, Step
 from spinlock.ops._gradients import latents_gradient, weight_gradient
-from spinlock.ops._gradients import plain_backward as _backward
 from spinlock.ops._library import layout_spec
 from spinlock.ops._library_rules import OPS
 from spinlock.ops._traced import is_traced, is_transformed
 from spinlock.ops._transformed import attach_transformed
 
-__all__ = ["_backward", "with_gradients"]
+__all__ = ["with_gradients"]
 
 
 class _Attach(torch.autograd.Function):
