@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,9 +20,10 @@ from bench.machine import cache_sizes, environment
 from bench.measure.memory import settle_allocator
 from bench.measure.noise import NoiseWatch
 from bench.options import Options
-from bench.outputs import check_outputs, render_pages, show_and_write
+from bench.outputs import check_outputs, render_pages, show_and_write, write_unfinished
 from bench.peers.registry import contenders, peer_versions
-from bench.record import Record, Row
+from bench.record import Record
+from bench.stopping import stoppable
 from bench.suites.registry import QUICK_SUITES, SUITES
 from bench.workloads import GROUPS, Workload, find_workloads, load_workloads
 
@@ -62,24 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measured(settings: Options, options: argparse.Namespace, arguments: Sequence[str]) -> int:
     names = options.suite or (QUICK_SUITES if settings.quick else _DEFAULT_SUITES)
     names = list(SUITES) if "all" in names else names
-    limits: dict[str, float] = {}
+    machine = environment(settings.device, settings.threads, peer_versions())
+    record = Record(_command(arguments), machine, {}, [], [])
     notes: list[str] = []
-    rows: list[Row] = []
-    with NoiseWatch(settings.threads) as watch:
+    with stoppable(), NoiseWatch(settings.threads) as watch:
         try:
             limits, found = _limits(settings)
+            record.limits.update(limits)
             notes += found
             for name in names:
-                notes += _run(name, settings, watch, rows)
+                notes += _run(name, settings, watch, record, options.json)
         except KeyboardInterrupt:
             notes.append("interrupted: what would have come after the last row was not measured")
-    record = Record(
-        _command(arguments),
-        environment(settings.device, settings.threads, peer_versions()),
-        limits,
-        notes + watch.sentences(),
-        rows,
-    )
+    record.noise[:] = notes + watch.sentences()
     code = _finished(record, options)
     if any(note.startswith(_ENDED) for note in notes):
         return 1
@@ -103,18 +100,23 @@ def _command(arguments: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "bench", *kept])
 
 
-def _run(name: str, settings: Options, watch: NoiseWatch, rows: list[Row]) -> list[str]:
-    """Appends a suite's rows one by one, so that a run that ends early keeps them; returns notes.
+def _run(
+    name: str, settings: Options, watch: NoiseWatch, record: Record, file: str | None
+) -> list[str]:
+    """Appends a suite's rows to the record one by one, so that a run that ends early keeps them.
 
     What a contender does wrong is a row; an exception that came through ends this suite alone.
+    Returns notes.
     """
-    last = ""
+    last, begun = "", time.monotonic()
     try:
         for row in SUITES[name](settings, watch):
-            rows.append(row)
+            record.rows.append(row)
             if row.workload != last:
                 last = row.workload
-                print(f"bench: {name} {last}", file=sys.stderr, flush=True)
+                spent = f"{time.monotonic() - begun:.0f} s"
+                print(f"bench: {name} {last}, {spent}", file=sys.stderr, flush=True)
+                write_unfinished(record, file)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("bench", "spinlock"):
             raise

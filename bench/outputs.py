@@ -6,13 +6,21 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError
 from bench.record import Record
 from bench.render import markdown, pages, plots
 
-__all__ = ["check_outputs", "own_pages", "render_pages", "show_and_write", "shows"]
+__all__ = [
+    "check_outputs",
+    "own_pages",
+    "render_pages",
+    "show_and_write",
+    "shows",
+    "write_unfinished",
+]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -50,6 +58,17 @@ def show_and_write(
         _write(page, markdown.markdown(record))
     if picture is not None:
         plots.plot(record, picture)
+
+
+def write_unfinished(record: Record, json: str | None) -> None:
+    """Writes what a run has found so far: one that is killed loses its last workload at most.
+
+    Raises:
+        BenchError: the file cannot be written.
+    """
+    if json is not None and json != "-":
+        note = "unfinished: the run was still going when this was written"
+        _write(Path(json), replace(record, noise=[*record.noise, note]).to_json())
 
 
 def own_pages() -> list[Path]:

@@ -52,14 +52,17 @@ def contenders(names: Sequence[str] | None) -> list[Contender]:
     """Spinlock's own, always, and the peers that are asked for, in printing order.
 
     Args:
-        names: of peers, or of single ones of spinlock's; any that begins with a name is meant,
-            upper and lower case alike.  None is all, an empty list or ``none`` no peer.
+        names: of peers, or of single ones of spinlock's; a whole name means that one, the
+            beginning of a name all that begin so, upper and lower case alike.  None is all, an
+            empty list or ``none`` no peer.
 
     Raises:
         BenchError: a name with which no contender begins.
 
     >>> [c.name for c in contenders(["vector", "SKLEARN"]) if not c.ours]
     ['vector-quantize-pytorch', 'sklearn argmin']
+    >>> [c.name for c in contenders(["torch loop"]) if not c.ours]
+    ['torch loop']
     """
     own, peers = spinlock_contenders(), [peer() for peer in _PEERS]
     if names is None:
@@ -74,8 +77,9 @@ def contenders(names: Sequence[str] | None) -> list[Contender]:
                 f"--peers: expected the beginning of one of {names}, or none, got {name!r}; "
                 "correct it or leave --peers out for all"
             )
-    chosen_own = [contender for contender in own if _meant(contender, wanted)]
-    return (chosen_own or own) + [peer for peer in peers if _meant(peer, wanted)]
+    whole = {name.casefold() for name in known}
+    chosen_own = [contender for contender in own if _meant(contender, wanted, whole)]
+    return (chosen_own or own) + [peer for peer in peers if _meant(peer, wanted, whole)]
 
 
 def peer_versions() -> Mapping[str, str | None]:
@@ -83,9 +87,11 @@ def peer_versions() -> Mapping[str, str | None]:
     return {name: _version(packages) for name, packages in _PACKAGES.items()}
 
 
-def _meant(contender: Contender, wanted: Sequence[str]) -> bool:
+def _meant(contender: Contender, wanted: Sequence[str], whole: set[str]) -> bool:
+    """Whether a whole name is this contender's, or the beginning of a name is its beginning."""
     name = contender.name.casefold()
-    return any(name.startswith(each.casefold()) for each in wanted)
+    folded = [each.casefold() for each in wanted]
+    return any(name == each or (each not in whole and name.startswith(each)) for each in folded)
 
 
 def _version(packages: Sequence[str]) -> str | None:

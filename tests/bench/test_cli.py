@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -242,6 +244,45 @@ def test_a_run_that_ends_early_keeps_its_rows(
     found = Record.load(path)
     assert [row.contender for row in found.rows] == ["spinlock torch"]
     assert any(sentence.startswith(note) for sentence in found.noise)
+
+
+@pytest.mark.usefixtures("known_limits")
+def test_a_run_that_is_killed_has_written_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    seen: list[Record] = []
+
+    def killed(*_: object) -> Iterator[Row]:
+        yield Row("lookup", "mine", "spinlock torch")
+        seen.append(Record.load(path))  # what a SIGKILL here would leave
+
+    monkeypatch.setitem(SUITES, "lookup", killed)
+    assert main(["--suite", "lookup", *QUICKLY, "--json", str(path)]) == 0
+    assert [row.contender for row in seen[0].rows] == ["spinlock torch"]
+    assert any(sentence.startswith("unfinished: ") for sentence in seen[0].noise)
+    assert not any(sentence.startswith("unfinished: ") for sentence in Record.load(path).noise)
+
+
+@pytest.mark.usefixtures("known_limits")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_whatever_was_set_for_it(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def signalled(*_: object) -> Iterator[Row]:
+        yield Row("lookup", "mine", "spinlock torch")
+        os.kill(os.getpid(), number)
+        yield Row("lookup", "mine", "never")
+
+    monkeypatch.setitem(SUITES, "lookup", signalled)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        path = tmp_path / "run.json"
+        assert main(["--suite", "lookup", *QUICKLY, "--json", str(path)]) == 130
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert [row.contender for row in Record.load(path).rows] == ["spinlock torch"]
 
 
 @pytest.mark.usefixtures("known_limits")

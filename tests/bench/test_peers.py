@@ -128,13 +128,14 @@ def test_spinlock_enters_with_every_backend_first() -> None:
     assert all(contender.contract.exact == contender.ours for contender in entered)
 
 
-def test_peers_are_selected_by_the_beginning_of_their_names() -> None:
+def test_peers_are_selected_by_their_names_or_the_beginning_of_them() -> None:
     def peers(names: list[str]) -> list[str]:
         return [contender.name for contender in contenders(names) if not contender.ours]
 
     assert peers([]) == peers(["none"]) == []
     assert peers(["SKLEARN", "numkong dots,"]) == ["sklearn argmin", "NumKong dots, bf16"]
-    assert peers(["torch loop"])[:2] == ["torch loop", "torch loop, compiled"]
+    assert peers(["torch lo"])[:2] == ["torch loop", "torch loop, compiled"]
+    assert peers(["Torch loop"]) == ["torch loop"]
     assert all(contender.ours for contender in contenders(["none"]))
     only = [contender.name for contender in contenders(["spinlock torch", "sklearn"])]
     assert only == ["spinlock torch", "sklearn argmin"]
