@@ -18,6 +18,7 @@
 #include "checked_math.hpp"
 #include "codebook_layout.hpp"
 #include "errors.hpp"
+#include "linear_bindings.hpp"
 #include "quantizer_bindings.hpp"
 #include "ragged_copy.hpp"
 #include "tile_schedule.hpp"
@@ -230,4 +231,5 @@ PYBIND11_MODULE(_C, module) {
   py::register_local_exception_translator(&spinlock::translate_layout_error);
   spinlock::bind_packing_plan(module);
   spinlock::bind_quantizer(module);
+  spinlock::bind_linear(module);
 }

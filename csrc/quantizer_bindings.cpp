@@ -7,15 +7,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
-#include "checked_math.hpp"
+#include "binding_buffers.hpp"
 #include "codebook_layout.hpp"
 #include "errors.hpp"
 #include "quantize_rows.hpp"
@@ -27,44 +25,9 @@ namespace py = pybind11;
 namespace spinlock {
 namespace {
 
-// (address, elements)
-using Buffer = std::pair<std::uintptr_t, std::int64_t>;
-
-// (address, rows, columns, elements from one row to the next)
-using RowBuffer = std::tuple<std::uintptr_t, std::int64_t, std::int64_t, std::int64_t>;
-
 // (EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)
 using StateBuffers = std::tuple<Buffer, Buffer, Buffer, std::optional<Buffer>,
                                 std::optional<Buffer>, double, double>;
-
-template <typename Value>
-Value* checked(const char* name, const Buffer& buffer, std::int64_t elements) {
-  if (buffer.second != elements) {
-    throw_layout_error(name, ": expected ", elements, " elements, got ", buffer.second,
-                       "; allocate it for this layout and this number of rows");
-  }
-  // Empty tensors have no memory, but are not None.
-  alignas(64) static std::byte nothing[64];
-  if (elements == 0) return reinterpret_cast<Value*>(nothing);
-  if (buffer.first == 0 || buffer.first % alignof(Value) != 0) {
-    throw_layout_error(name, ": expected the address of ", elements, " elements of ",
-                       sizeof(Value), " bytes, got ", buffer.first,
-                       "; pass a tensor that has memory");
-  }
-  return reinterpret_cast<Value*>(buffer.first);
-}
-
-template <typename Value>
-Value* checked(const char* name, const std::optional<Buffer>& buffer, std::int64_t elements) {
-  return buffer ? checked<Value>(name, *buffer, elements) : nullptr;
-}
-
-std::int64_t cells(std::int64_t rows, std::int64_t columns) {
-  return checked_multiply(rows, columns, [rows, columns] {
-    throw_layout_error("rows: expected a matrix of at most 2^63 - 1 elements, got ", rows, " x ",
-                       columns, "; pass fewer rows at a time");
-  });
-}
 
 const float* checked_rows(const PackingPlan& plan, const RowBuffer& latents) {
   const auto& [address, rows, columns, stride] = latents;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "codebook_panels.hpp"
+#include "ragged_linear.hpp"
 #include "simd/isa.hpp"
 
 namespace spinlock {
@@ -48,6 +49,11 @@ struct RowKernels {
                    const RowOutputs& outputs);
   // out[i] = 0 for a finite row, kSkipped for any other.
   void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
+  // Writes product.out.
+  void (*multiply)(const Product& product);
+  // out[i] = value[i] > 0 ? grad[i] : 0; branches on the sign would be guessed wrong half the time.
+  void (*pass_where_positive)(const float* value, const float* grad, std::int64_t count,
+                              float* out);
   // Whether `nearest` makes use of panels.brief.
   bool brief;
 };

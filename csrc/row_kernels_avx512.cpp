@@ -2,12 +2,15 @@
 #include "simd/vectors_avx512.hpp"
 // Vectors first: what follows is compiled for them.
 #include "simd/nearest_rows.hpp"
+#include "simd/product.hpp"
 #include "simd/settle_rows.hpp"
 
 namespace spinlock {
 
 const RowKernels& avx512_row_kernels() {
-  static constexpr RowKernels kernels{nearest, nearest_few, settle, find_skipped, false};
+  static constexpr RowKernels kernels{nearest,      nearest_few, settle,
+                                      find_skipped, multiply,    pass_where_positive,
+                                      false};
   return kernels;
 }
 

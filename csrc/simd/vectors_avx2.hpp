@@ -45,6 +45,7 @@ struct Vectors {
   static Floats most(Floats a, Floats b) { return _mm256_max_ps(a, b); }
   static Mask below(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
   static Mask not_above(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_NGT_UQ); }
+  static Floats keep(Mask m, Floats v) { return _mm256_and_ps(m, v); }
   static bool any(Mask m) { return _mm256_movemask_ps(m) != 0; }
   static std::uint32_t bits(Mask m) { return static_cast<std::uint32_t>(_mm256_movemask_ps(m)); }
   static Ints choose(Mask m, Ints yes, Ints no) {

@@ -44,6 +44,7 @@ struct Vectors {
   static Floats most(Floats a, Floats b) { return _mm512_maskz_max_ps(kAll, a, b); }
   static Mask below(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static Mask not_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
+  static Floats keep(Mask m, Floats v) { return _mm512_maskz_mov_ps(m, v); }  // 0 elsewhere
   static bool any(Mask m) { return m != 0; }
   static std::uint32_t bits(Mask m) { return m; }
   static Ints choose(Mask m, Ints yes, Ints no) { return _mm512_mask_mov_epi32(no, m, yes); }

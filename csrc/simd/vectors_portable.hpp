@@ -72,6 +72,7 @@ struct Vectors {
   static Floats most(Floats a, Floats b) { return pick(a > b, a, b); }
   static Mask below(Floats a, Floats b) { return a < b; }
   static Mask not_above(Floats a, Floats b) { return ~(a > b); }
+  static Floats keep(Mask m, Floats v) { return pick(m, v, all(0.0f)); }
   static bool any(Mask m) {
     std::uint64_t halves[2];
     std::memcpy(halves, &m, sizeof halves);

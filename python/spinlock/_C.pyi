@@ -46,6 +46,42 @@ _Rows: TypeAlias = tuple[int, int, int, int]
 _State: TypeAlias = tuple[_Buffer, _Buffer, _Buffer, _Buffer | None, _Buffer | None, float, float]
 """(EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)"""
 
+class RaggedLinear:
+    """Affine maps of different shapes, side by side; see spinlock.ops.ragged_linear."""
+
+    def __init__(
+        self, in_widths: Sequence[int], out_widths: Sequence[int], transposed: bool
+    ) -> None: ...
+    @property
+    def out_width(self) -> int: ...
+    @property
+    def most_out(self) -> int: ...
+    def forward(
+        self,
+        input: _Rows,
+        weight: _Buffer,
+        *,
+        bias: _Buffer | None = None,
+        addend: _Buffer | None = None,
+        positive: bool = False,
+        output: _Buffer,
+        threads: int = 1,
+        isa: str = "",
+    ) -> None: ...
+    def backward(
+        self,
+        input: _Rows,
+        weight: _Buffer,
+        *,
+        output: _Buffer | None = None,
+        grad: _Rows,
+        grad_input: _Buffer | None = None,
+        grad_weight: _Buffer | None = None,
+        grad_bias: _Buffer | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> None: ...
+
 def quantize_rows(
     plan: PackingPlan,
     latents: _Rows,

@@ -11,6 +11,8 @@ from spinlock.vqvae.packed import (
     PackedLayerNorm,
     PackedLinear,
     PackedSegments,
+    SharedDecoder,
+    packed_product,
 )
 
 widths_of_groups = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -37,9 +39,8 @@ def test_pad_drops_no_gradient() -> None:
 def test_packed_linear_is_one_linear_per_group() -> None:
     ins, outs = [3, 1, 5], [2, 4, 1]
     layer = PackedLinear(ins, outs)
-    into, out = PackedSegments(ins), PackedSegments(outs)
     dense = torch.randn(7, sum(ins))
-    result = out.unpad(layer(into.pad(dense)))
+    result = layer(dense)
     parts = []
     for group, part in enumerate(dense.split(ins, dim=1)):
         weight = layer.weight[group, : ins[group], : outs[group]]
@@ -50,8 +51,7 @@ def test_packed_linear_is_one_linear_per_group() -> None:
 def test_weights_in_the_padding_get_no_gradient() -> None:
     ins, outs = [3, 1], [2, 4]
     layer = PackedLinear(ins, outs)
-    into, out = PackedSegments(ins), PackedSegments(outs)
-    out.unpad(layer(into.pad(torch.randn(7, sum(ins))))).square().sum().backward()
+    layer(torch.randn(7, sum(ins))).square().sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad[1, 1:].abs().max() == 0
     assert layer.weight.grad[0, :, 2:].abs().max() == 0
@@ -65,7 +65,7 @@ def test_packed_layer_norm_is_one_layer_norm_per_segment(widths: list[int]) -> N
     for parameter in norm.parameters():
         nn.init.normal_(parameter)
     dense = torch.randn(6, sum(widths)) * 3 + 1
-    result = segments.unpad(norm(segments.pad(dense)))
+    result = norm(dense)
     parts = dense.split(widths, dim=1)
     expected = [
         nn.functional.layer_norm(part, (width,), weight[0, :width], bias[0, :width])
@@ -79,9 +79,32 @@ def test_encoder_sees_only_its_own_category(widths: list[int]) -> None:
     segments = PackedSegments(widths)
     encoder = CategoryEncoder(segments, hidden_dim=8, embedding_dim=6, dropout=0.0)
     dense = torch.randn(5, sum(widths))
-    before = encoder(segments.pad(dense))
+    before = encoder(dense).split(6, dim=1)
     changed = dense.clone()
     changed[:, : widths[0]] += 1.0
-    after = encoder(segments.pad(changed))
+    after = encoder(changed).split(6, dim=1)
     assert not torch.equal(before[0], after[0])
-    assert torch.equal(before[1:], after[1:])
+    assert all(torch.equal(*pair) for pair in zip(before[1:], after[1:], strict=True))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("form", ["bias", "addend", "neither"])
+def test_the_core_and_the_padded_form_agree(form: str, relu: bool) -> None:
+    ins, outs = PackedSegments([3, 1, 5]), PackedSegments([2, 4, 1])
+    torch.manual_seed(0)
+    x, weight = torch.randn(9, 9), torch.randn(3, 5, 4)
+    other = {
+        "bias": {"bias": torch.randn(3, 1, 4)},
+        "addend": {"addend": torch.randn(9, 7)},
+        "neither": {},
+    }[form]
+    core = packed_product(x, weight, ins, outs, relu=relu, **other)
+    wide = {name: tensor.double() for name, tensor in other.items()}
+    padded = packed_product(x.double(), weight.double(), ins, outs, relu=relu, **wide)
+    torch.testing.assert_close(core.double(), padded, rtol=1e-6, atol=1e-6)
+
+
+def test_the_shared_decoder_is_its_modules_one_after_the_other() -> None:
+    decoder = SharedDecoder(6, 8, 5, 0.0, zero_init=False)
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(decoder(x), nn.Sequential(*decoder)(x), rtol=1e-6, atol=1e-6)

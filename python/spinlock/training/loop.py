@@ -19,7 +19,7 @@ from spinlock.training.metrics import EvaluationMetrics, evaluate
 from spinlock.training.optim import LearningRateSchedule, build_optimizer
 from spinlock.training.progress import Progress
 from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
-from spinlock.training.threads import limited_threads, threads_for
+from spinlock.training.threads import collecting_less, limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Trainer:
         interrupt = interrupt or GracefulInterrupt()
         if not self.progress.finished:
             self._announce()
-        with limited_threads(self.threads):
+        with limited_threads(self.threads), collecting_less():
             while not self.progress.finished:
                 if not self._run_epoch(interrupt):
                     self._require_finite_state(self.progress.epoch + 1)

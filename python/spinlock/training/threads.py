@@ -1,7 +1,8 @@
-"""How many CPU threads a step runs on: as many as it can feed."""
+"""How a step gets at the processor: on as many threads as it can feed, with nobody in between."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,3 +45,16 @@ def limited_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def collecting_less() -> Iterator[None]:
+    """Python's garbage collector looks past what is there now: modules, data and the model.
+
+    A step makes enough objects for it to go through all of them every few steps.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

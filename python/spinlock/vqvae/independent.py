@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from spinlock.modules import RaggedVectorQuantizer
@@ -49,9 +50,12 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
     def encode(self, x: Tensor) -> Tensor:
         """Features ``[B, N]`` to latents ``[B, sum of all latent dims]``, category-major."""
         self._check_features(x)
-        embedding = self.encoder(self.features.pad(x))
-        per_head = embedding.repeat_interleave(self.config.num_levels, dim=0)
-        return self.heads_out.unpad(self.head_norm(self.head_dropout(self.heads(per_head))))
+        config = self.config
+        width = config.group_embedding_dim
+        embedding = self.encoder(x).view(len(x), config.num_categories, 1, width)
+        per_head = embedding.expand(-1, -1, config.num_levels, -1).flatten(1)
+        latents: Tensor = self.head_norm(self.head_dropout(self.heads(per_head)))
+        return latents
 
     def decode(self, quantized: Tensor) -> Tensor:
         """Quantized latents ``[B, sum of all latent dims]`` to features ``[B, N]``."""
@@ -79,8 +83,9 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
 
     def _partial_error(self, decoders: PackedLinear, x: Tensor, quantized: Tensor) -> Tensor:
         """Mean squared error, per feature and level, of each level decoding on its own."""
-        target = self.features.pad(x).repeat_interleave(self.config.num_levels, dim=0)
-        mask = self.features.mask().to(x).repeat_interleave(self.config.num_levels, dim=0)
-        decoded = decoders(self.heads_out.pad(quantized))
-        squared: Tensor = ((decoded - target) * mask).square()
-        return squared.sum() / (mask.sum() * max(len(x), 1))
+        sizes, levels = list(self.features.widths), self.config.num_levels
+        of_category = torch.split(torch.arange(sum(sizes), device=x.device), sizes)
+        columns = torch.cat([segment.repeat(levels) for segment in of_category])
+        decoded: Tensor = decoders(quantized)
+        squared = nn.functional.mse_loss(decoded, x.index_select(1, columns), reduction="sum")
+        return squared / max(decoded.numel(), 1)

@@ -1,12 +1,15 @@
-"""Categories of different widths as a few batched operations on zero-padded buffers."""
+"""Categories of different widths side by side, and the maps between them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from spinlock.ops.ragged_linear import fits_core, ragged_linear
 
 
 class PackedSegments(nn.Module):
@@ -61,17 +64,21 @@ class PackedSegments(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """G affine maps of different shapes as one batched product.
+    """G affine maps of different shapes, side by side.
 
-    Weights in the padding are zero and receive no gradient, as its inputs and outputs are zero
-    or dropped.  ``zero_init`` starts every map at 0.
+    Weights in the padding are zero and receive no gradient.  ``zero_init`` starts every map at 0.
     """
 
     def __init__(
-        self, in_widths: Sequence[int], out_widths: Sequence[int], *, zero_init: bool = False
+        self,
+        in_widths: Sequence[int],
+        out_widths: Sequence[int],
+        *,
+        zero_init: bool = False,
     ) -> None:
         super().__init__()
-        shape = (len(in_widths), max(in_widths), max(out_widths))
+        self.ins, self.outs = PackedSegments(in_widths), PackedSegments(out_widths)
+        shape = (len(in_widths), self.ins.max_width, self.outs.max_width)
         weight = torch.zeros(shape)
         if not zero_init:
             for group, (rows, columns) in enumerate(zip(in_widths, out_widths, strict=True)):
@@ -80,13 +87,37 @@ class PackedLinear(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(shape[0], 1, shape[2]))
 
-    def forward(self, padded: Tensor) -> Tensor:
-        """``[G, B, max(in)]`` to ``[G, B, max(out)]``."""
-        return torch.baddbmm(self.bias, padded, self.weight)
+    def forward(self, dense: Tensor, *, relu: bool = False) -> Tensor:
+        """``[B, sum(in_widths)]`` to ``[B, sum(out_widths)]``; ``relu``: nothing below 0."""
+        return packed_product(dense, self.weight, self.ins, self.outs, bias=self.bias, relu=relu)
+
+
+def packed_product(
+    dense: Tensor,
+    weight: Tensor,
+    ins: PackedSegments,
+    outs: PackedSegments,
+    *,
+    bias: Tensor | None = None,
+    addend: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """Each segment times its matrix, plus a bias or an addend: see :func:`ragged_linear`.
+
+    Where the C++ core does not take the call, one batched product on padded segments does it.
+    """
+    if fits_core(dense, weight, bias, addend):
+        return ragged_linear(dense, weight, bias, ins.widths, outs.widths, addend=addend, relu=relu)
+    padded = ins.pad(dense)
+    product = torch.bmm(padded, weight) if bias is None else torch.baddbmm(bias, padded, weight)
+    result = outs.unpad(product)
+    if addend is not None:
+        result = result + addend
+    return torch.relu(result) if relu else result
 
 
 class PackedLayerNorm(nn.Module):
-    """LayerNorm over each segment of a padded ``[G, B, max(widths)]``; padding stays 0."""
+    """LayerNorm over each segment of a dense ``[B, sum(widths)]``."""
 
     segment_mask: Tensor
     segment_widths: Tensor
@@ -95,29 +126,33 @@ class PackedLayerNorm(nn.Module):
         super().__init__()
         mask = segments.mask()
         self.epsilon = epsilon
+        self.segments = segments
         self.full = all(width == segments.max_width for width in segments.widths)
         self.register_buffer("segment_mask", mask, persistent=False)
         self.register_buffer("segment_widths", mask.sum(-1, keepdim=True), persistent=False)
         self.weight = nn.Parameter(torch.ones_like(mask))
         self.bias = nn.Parameter(torch.zeros_like(mask))
 
-    def forward(self, padded: Tensor) -> Tensor:
+    def forward(self, dense: Tensor) -> Tensor:
         """Normalises to mean 0 and variance 1 within each segment, then scales and shifts."""
         if self.full:
-            shape = padded.shape[-1:]
-            normalised = nn.functional.layer_norm(padded, shape, eps=self.epsilon)
-            return normalised * self.weight + self.bias
+            split = dense.view(len(dense), len(self.weight), self.segments.max_width)
+            normalised = nn.functional.layer_norm(split, split.shape[2:], eps=self.epsilon)
+            return torch.addcmul(self.bias.squeeze(1), normalised, self.weight.squeeze(1)).flatten(
+                1
+            )
+        padded = self.segments.pad(dense)
         mean = (padded * self.segment_mask).sum(-1, keepdim=True) / self.segment_widths
         centred = (padded - mean) * self.segment_mask
         variance = centred.square().sum(-1, keepdim=True) / self.segment_widths
         normalised = centred * torch.rsqrt(variance + self.epsilon)
-        return (normalised * self.weight + self.bias) * self.segment_mask
+        return self.segments.unpad(normalised * self.weight + self.bias)
 
 
 class CategoryEncoder(nn.Module):
     """Per-category MLP embedding: Linear, ReLU, dropout, Linear, LayerNorm.
 
-    Dense features ``[B, sum(widths)]`` to embeddings ``[C, B, embedding_dim]``.
+    Features ``[B, sum(widths)]`` to embeddings ``[B, C * embedding_dim]``.
     """
 
     def __init__(
@@ -130,9 +165,9 @@ class CategoryEncoder(nn.Module):
         self.norm = PackedLayerNorm(PackedSegments([embedding_dim] * count))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, padded: Tensor) -> Tensor:
-        """Padded features ``[C, B, max(widths)]`` to embeddings ``[C, B, embedding_dim]``."""
-        hidden = self.dropout(torch.relu(self.hidden(padded)))
+    def forward(self, dense: Tensor) -> Tensor:
+        """Features ``[B, sum(widths)]`` to embeddings ``[B, C * embedding_dim]``."""
+        hidden = self.dropout(self.hidden(dense, relu=True))
         embedding: Tensor = self.norm(self.embedding(hidden))
         return embedding
 
@@ -148,3 +183,17 @@ class SharedDecoder(nn.Sequential):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         super().__init__(nn.Linear(in_width, hidden_dim), nn.ReLU(), nn.Dropout(dropout), last)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[B, in_width]`` to ``[B, out_width]``."""
+        first, _, dropout, last = self
+        if not fits_core(input, cast(nn.Linear, first).weight):
+            return cast(Tensor, super().forward(input))  # type: ignore[no-untyped-call]
+        hidden = _affine(cast(nn.Linear, first), input, relu=True)
+        return _affine(cast(nn.Linear, last), dropout(hidden), relu=False)
+
+
+def _affine(linear: nn.Linear, x: Tensor, *, relu: bool) -> Tensor:
+    widths = (linear.in_features,), (linear.out_features,)
+    weight, bias = linear.weight.unsqueeze(0), linear.bias.view(1, 1, -1)
+    return ragged_linear(x, weight, bias, *widths, relu=relu, transposed=True)

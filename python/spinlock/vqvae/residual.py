@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spinlock.modules import NestedResidualQuantizer
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
-from spinlock.vqvae.packed import PackedLinear, PackedSegments
+from spinlock.vqvae.packed import PackedLinear, PackedSegments, packed_product
 
 
 class ResidualVQVAE(CategoricalHierarchicalVQVAE):
@@ -44,15 +44,18 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
     def encode(self, x: Tensor) -> Tensor:
         """Features ``[B, N]`` to latents ``[B, sum of category widths]``."""
         self._check_features(x)
-        padded = self.features.pad(x)
-        correction = self.head_dropout(self.head(self.encoder(padded)))
-        return self.latents.unpad(torch.baddbmm(correction, padded, self.analysis_axes))
+        correction = self.head_dropout(self.head(self.encoder(x)))
+        return packed_product(x, self.analysis_axes, self.features, self.latents, addend=correction)
 
     def decode(self, quantized: Tensor) -> Tensor:
         """Quantized latents ``[B, sum of category widths]`` to features ``[B, N]``."""
-        linear = torch.bmm(self.latents.pad(quantized), self.synthesis_axes)
-        reconstruction: Tensor = self.features.unpad(linear) + self.decoder(quantized)
-        return reconstruction
+        return packed_product(
+            quantized,
+            self.synthesis_axes,
+            self.latents,
+            self.features,
+            addend=self.decoder(quantized),
+        )
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor, generator: torch.Generator) -> None:

@@ -1,0 +1,176 @@
+#include "ragged_linear.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "aligned_buffer.hpp"
+#include "errors.hpp"
+#include "row_kernels.hpp"
+#include "simd/parallel_for.hpp"
+
+namespace spinlock {
+namespace {
+
+// Rows of a task, and terms of a sum that run through before its registers are put down: 3 vectors
+// of so many rows stay in the L1 cache.
+constexpr std::int64_t kTaskRows = 128;
+constexpr std::int64_t kDepth = 128;
+constexpr float kOne = 1.0f;
+
+std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& widths) {
+  std::vector<std::int64_t> offsets{0};
+  for (const std::int64_t width : widths) offsets.push_back(offsets.back() + width);
+  return offsets;
+}
+
+std::int64_t tasks_of(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
+
+// [groups of (columns x rows)] of [groups of (rows x columns)], both within blocks of the same size.
+AlignedFloats transposed_weight(const RaggedLinear& shape, const float* weight) {
+  AlignedFloats turned = allocate_floats(shape.weight_size());
+  const std::int64_t block = shape.most_in * shape.most_out;
+  const std::int64_t from_row = shape.weight_row();
+  const std::int64_t to_row = shape.transposed ? shape.most_out : shape.most_in;
+  for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
+    const auto at = static_cast<std::size_t>(g);
+    const std::int64_t rows = (shape.transposed ? shape.out_widths : shape.in_widths)[at];
+    const std::int64_t columns = (shape.transposed ? shape.in_widths : shape.out_widths)[at];
+    const float* const from = weight + g * block;
+    float* const to = turned.get() + g * block;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c) to[c * to_row + r] = from[r * from_row + c];
+    }
+  }
+  return turned;
+}
+
+// In chunks of kDepth terms, so that what all rows read of b stays in the cache.
+void multiply_deep(const RowKernels& kernels, Product product) {
+  const std::int64_t depth = product.depth;
+  const bool positive = product.positive;
+  for (std::int64_t done = 0; done == 0 || done < depth; done += kDepth) {
+    product.depth = std::min(kDepth, depth - done);
+    product.positive = positive && done + kDepth >= depth;
+    kernels.multiply(product);
+    product.a += kDepth * product.a_column;
+    product.b += kDepth * product.b_row;
+    product.start = product.out;
+    product.start_row = product.out_row;
+  }
+}
+
+// [rows, out_width]: the gradient where the output is above 0.
+AlignedFloats gated(const RowKernels& kernels, const RaggedLinear& shape,
+                    const LinearBackward& call, int threads) {
+  AlignedFloats passed = allocate_floats(call.rows * shape.out_width);
+  const std::int64_t width = shape.out_width;
+  parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
+    const std::int64_t end = std::min(call.rows, (task + 1) * kTaskRows);
+    for (std::int64_t r = task * kTaskRows; r < end; ++r) {
+      kernels.pass_where_positive(call.output + r * width, call.grad + r * call.grad_stride, width,
+                                  passed.get() + r * width);
+    }
+  });
+  return passed;
+}
+
+}  // namespace
+
+RaggedLinear::RaggedLinear(std::vector<std::int64_t> ins, std::vector<std::int64_t> outs,
+                           bool out_by_in)
+    : in_widths(std::move(ins)), out_widths(std::move(outs)), transposed(out_by_in) {
+  if (in_widths.empty() || in_widths.size() != out_widths.size()) {
+    throw_layout_error("in_widths and out_widths: expected one of each per group, got ",
+                       in_widths.size(), " and ", out_widths.size(), "; give both for every group");
+  }
+  most_in = *std::max_element(in_widths.begin(), in_widths.end());
+  most_out = *std::max_element(out_widths.begin(), out_widths.end());
+  const std::int64_t least = std::min(*std::min_element(in_widths.begin(), in_widths.end()),
+                                      *std::min_element(out_widths.begin(), out_widths.end()));
+  if (least < 1) {
+    throw_layout_error("in_widths and out_widths: expected 1 or more, got ", least,
+                       "; leave groups without columns out");
+  }
+  in_offsets = offsets_of(in_widths);
+  out_offsets = offsets_of(out_widths);
+  in_width = in_offsets.back();
+  out_width = out_offsets.back();
+}
+
+void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call, int threads,
+                           Isa isa) {
+  const RowKernels& kernels = row_kernels(isa);
+  const AlignedFloats turned =
+      shape.transposed ? transposed_weight(shape, call.weight) : AlignedFloats();
+  const float* const weight = shape.transposed ? turned.get() : call.weight;
+  const std::int64_t block = shape.most_in * shape.most_out;
+  parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
+    const std::int64_t first = task * kTaskRows;
+    const std::int64_t rows = std::min(kTaskRows, call.rows - first);
+    for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
+      const auto at = static_cast<std::size_t>(g);
+      const std::int64_t out = first * shape.out_width + shape.out_offsets[at];
+      const float* start = nullptr;
+      if (call.bias != nullptr) start = call.bias + g * shape.most_out;
+      if (call.addend != nullptr) start = call.addend + out;
+      multiply_deep(kernels, {call.input + first * call.input_stride + shape.in_offsets[at],
+                              call.input_stride, 1, weight + g * block, shape.most_out, start,
+                              call.addend == nullptr ? 0 : shape.out_width, call.output + out,
+                              shape.out_width, rows, shape.out_widths[at], shape.in_widths[at],
+                              call.positive});
+    }
+  });
+}
+
+void ragged_linear_backward(const RaggedLinear& shape, const LinearBackward& call, int threads,
+                            Isa isa) {
+  const RowKernels& kernels = row_kernels(isa);
+  const std::int64_t block = shape.most_in * shape.most_out;
+  const bool gate = call.output != nullptr;
+  const AlignedFloats passed = gate ? gated(kernels, shape, call, threads) : AlignedFloats();
+  const float* const grad = gate ? passed.get() : call.grad;
+  const std::int64_t stride = gate ? shape.out_width : call.grad_stride;
+  if (call.grad_input != nullptr) {
+    const AlignedFloats turned =
+        shape.transposed ? AlignedFloats() : transposed_weight(shape, call.weight);
+    const float* const weight = shape.transposed ? call.weight : turned.get();
+    parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
+      const std::int64_t first = task * kTaskRows;
+      const std::int64_t rows = std::min(kTaskRows, call.rows - first);
+      for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
+        const auto at = static_cast<std::size_t>(g);
+        multiply_deep(kernels, {grad + first * stride + shape.out_offsets[at], stride, 1,
+                                weight + g * block, shape.most_in, nullptr, 0,
+                                call.grad_input + first * shape.in_width + shape.in_offsets[at],
+                                shape.in_width, rows, shape.in_widths[at], shape.out_widths[at],
+                                false});
+      }
+    });
+  }
+  // One task per group: sums over all rows have one order.
+  parallel_for(shape.num_groups(), threads, [&](std::int64_t g, int) {
+    const auto at = static_cast<std::size_t>(g);
+    const float* const input = call.input + shape.in_offsets[at];
+    const float* const output_grad = grad + shape.out_offsets[at];
+    if (call.grad_weight != nullptr) {
+      float* const to = call.grad_weight + g * block;
+      std::fill(to, to + block, 0.0f);
+      Product product{input, 1, call.input_stride, output_grad, stride, nullptr, 0, to,
+                      shape.most_out, shape.in_widths[at], shape.out_widths[at], call.rows, false};
+      if (shape.transposed) {
+        product = {output_grad, 1, stride, input, call.input_stride, nullptr, 0, to, shape.most_in,
+                   shape.out_widths[at], shape.in_widths[at], call.rows, false};
+      }
+      multiply_deep(kernels, product);
+    }
+    if (call.grad_bias != nullptr) {
+      float* const to = call.grad_bias + g * shape.most_out;
+      std::fill(to, to + shape.most_out, 0.0f);
+      multiply_deep(kernels, {&kOne, 0, 0, output_grad, stride, nullptr, 0, to, shape.most_out, 1,
+                              shape.out_widths[at], call.rows, false});
+    }
+  });
+}
+
+}  // namespace spinlock

@@ -1,0 +1,203 @@
+"""Ragged linear maps: the C++ core against plain products in float64, on fresh ragged shapes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spinlock import _C
+from spinlock.errors import InputError, LayoutError
+from spinlock.ops._cpp import instruction_sets
+from spinlock.ops.ragged_linear import fits_core, plain_ragged_linear, ragged_linear
+
+WIDTHS = st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=5)
+
+
+def _problem(
+    ins: list[int], outs: list[int], rows: int, seed: int, *, transposed: bool
+) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    sides = (max(outs), max(ins)) if transposed else (max(ins), max(outs))
+    return {
+        "x": torch.randn(rows, sum(ins), generator=draw),
+        "weight": torch.randn(len(ins), *sides, generator=draw),
+        "bias": torch.randn(len(ins), 1, max(outs), generator=draw),
+        "addend": torch.randn(rows, sum(outs), generator=draw),
+        "grad": torch.randn(rows, sum(outs), generator=draw),
+    }
+
+
+def _gradients(function, tensors, grad, *widths, **options):
+    leaves = [each.detach().requires_grad_() for each in tensors]
+    x, weight, other = leaves
+    bias, addend = (None, other) if other.shape == grad.shape else (other, None)
+    result = function(x, weight, bias, *widths, addend=addend, **options)
+    return [result.detach(), *torch.autograd.grad(result, leaves, grad)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    widths=WIDTHS,
+    rows=st.integers(1, 300),
+    relu=st.booleans(),
+    transposed=st.booleans(),
+    added=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_the_core_is_as_exact_as_float32_allows(widths, rows, relu, transposed, added, seed):
+    ins, outs = [list(each) for each in zip(*widths, strict=True)]
+    problem = _problem(ins, outs, rows, seed, transposed=transposed)
+    tensors = [problem["x"], problem["weight"], problem["addend" if added else "bias"]]
+    assert fits_core(*tensors)
+    options = {"relu": relu, "transposed": transposed}
+    found = _gradients(ragged_linear, tensors, problem["grad"], ins, outs, **options)
+    wide = [each.double() for each in tensors]
+    truth = _gradients(plain_ragged_linear, wide, problem["grad"].double(), ins, outs, **options)
+    if relu:  # where the sum is nearly 0 its sign hangs on rounding: no such gradient is judged
+        unsure = truth[0].abs().where(truth[0] > 0, 1.0).min() < 1e-4
+        found, truth = (found[:1], truth[:1]) if unsure else (found, truth)
+    sizes = [70.0, 70.0, float(rows), float(rows)]
+    for ours, exact, terms in zip(found, truth, sizes, strict=False):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=4e-6 * terms**0.5)
+
+
+@pytest.mark.parametrize("isa", instruction_sets())
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_instruction_set_and_number_of_threads(isa: str, threads: int) -> None:
+    ins, outs, rows = [5, 33, 1], [49, 2, 16], 261
+    problem = _problem(ins, outs, rows, 1, transposed=False)
+    problem["bias"][:] *= 3.0
+    x, weight, bias, grad = (problem[n] for n in ("x", "weight", "bias", "grad"))
+    shape = _C.RaggedLinear(ins, outs, False)
+    poison = float("nan")
+    output = torch.full((rows, sum(outs)), poison)
+    to_x, to_weight = torch.full_like(x, poison), torch.full_like(weight, poison)
+    to_bias = torch.full_like(bias, poison)
+
+    def span(tensor: Tensor) -> tuple[int, int]:
+        return tensor.data_ptr(), tensor.numel()
+
+    def matrix(tensor: Tensor) -> tuple[int, int, int, int]:
+        return tensor.data_ptr(), *tensor.shape, tensor.stride(0)
+
+    run = {"threads": threads, "isa": isa}
+    shape.forward(
+        matrix(x), span(weight), bias=span(bias), positive=True, output=span(output), **run
+    )
+    shape.backward(
+        matrix(x),
+        span(weight),
+        output=span(output),
+        grad=matrix(grad),
+        grad_input=span(to_x),
+        grad_weight=span(to_weight),
+        grad_bias=span(to_bias),
+        **run,
+    )
+    wide = [each.double() for each in (x, weight, bias)]
+    truth = _gradients(plain_ragged_linear, wide, grad.double(), ins, outs, relu=True)
+    for ours, exact in zip((output, to_x, to_weight, to_bias), truth, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+def test_threads_change_no_bit() -> None:
+    ins, outs = [40, 7], [50, 90]
+    problem = _problem(ins, outs, 1000, 3, transposed=True)
+    tensors = [problem["x"], problem["weight"], problem["bias"]]
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(
+                _gradients(
+                    ragged_linear, tensors, problem["grad"], ins, outs, relu=True, transposed=True
+                )
+            )
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], other, strict=True))
+
+
+def test_rows_may_lie_apart_and_be_none() -> None:
+    weight, bias = torch.randn(2, 3, 4), torch.randn(2, 1, 4)
+    wide = torch.randn(10, 9)
+    for x in (wide[:, 2:7], wide.t()[:5].t(), wide[::2, :5], wide[:0, :5]):
+        found = ragged_linear(x, weight, bias, (3, 2), (4, 1))
+        torch.testing.assert_close(found, plain_ragged_linear(x, weight, bias, (3, 2), (4, 1)))
+
+
+def test_weights_in_the_padding_are_not_looked_at() -> None:
+    weight = torch.full((2, 3, 4), float("nan"))
+    weight[0, :3, :2], weight[1, :1, :4] = 1.0, 2.0
+    weight.requires_grad_()
+    found = ragged_linear(torch.ones(2, 4), weight, None, (3, 1), (2, 4))
+    assert found.tolist() == [[3.0, 3.0, 2.0, 2.0, 2.0, 2.0]] * 2
+    found.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad[0].sum() == 12.0
+    assert weight.grad[1].sum() == 8.0
+
+
+def test_nan_is_kept_by_relu_and_infinity_by_sums() -> None:
+    x = torch.tensor([[float("nan")], [float("inf")], [-1.0]])
+    found = ragged_linear(x, torch.ones(1, 1, 1), None, (1,), (1,), relu=True)
+    assert found[0].isnan().all()
+    assert found[1:].tolist() == [[float("inf")], [0.0]]
+
+
+def test_traced_transformed_and_wide_calls_take_the_plain_form() -> None:
+    x, weight = torch.randn(4, 3), torch.randn(1, 3, 2)
+
+    def call(rows: Tensor) -> Tensor:
+        return ragged_linear(rows, weight.to(rows), None, (3,), (2,))
+
+    expected = call(x)
+    torch.testing.assert_close(torch.func.vmap(call)(x.unsqueeze(1)).squeeze(1), expected)
+    traced = torch.compile(call, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(x), expected)
+    torch.testing.assert_close(call(x.double()).float(), expected)
+    assert torch.autograd.gradcheck(call, x.double().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.zeros(4, 6)}, r"x: expected shape \[4, 5\], got \[4, 6\]"),
+        ({"x": torch.zeros(5)}, "x: expected shape"),
+        ({"weight": torch.zeros(2, 3, 3)}, r"weight: expected shape \[2, 3, 4\]"),
+        ({"bias": torch.zeros(2, 4)}, r"bias: expected shape \[2, 1, 4\]"),
+        ({"addend": torch.zeros(4, 4)}, r"addend: expected shape \[4, 5\]"),
+        ({"addend": torch.zeros(4, 5)}, "bias and addend: expected one of them"),
+        ({"in_widths": (5, 0)}, "in_widths and out_widths: expected one of each"),
+    ],
+)
+def test_calls_that_do_not_fit_are_errors(change: dict, message: str) -> None:
+    call = {
+        "x": torch.zeros(4, 5),
+        "weight": torch.zeros(2, 3, 4),
+        "bias": torch.zeros(2, 1, 4),
+        "in_widths": (3, 2),
+        "out_widths": (4, 1),
+    }
+    with pytest.raises(InputError, match=message):
+        ragged_linear(**{**call, **change})
+
+
+def test_the_core_refuses_memory_that_is_too_small() -> None:
+    with pytest.raises(LayoutError, match="one of each per group"):
+        _C.RaggedLinear([1, 2], [1], False)
+    shape = _C.RaggedLinear([2], [3], False)
+    x, weight, output = torch.zeros(4, 2), torch.zeros(6), torch.zeros(11)
+    with pytest.raises(LayoutError, match="output: expected 12 elements, got 11"):
+        shape.forward(
+            (x.data_ptr(), 4, 2, 2),
+            (weight.data_ptr(), 6),
+            output=(output.data_ptr(), 11),
+        )
+    with pytest.raises(LayoutError, match=r"input: expected \[4, 2\] of rows"):
+        shape.forward(
+            (x.data_ptr(), 4, 3, 3), (weight.data_ptr(), 6), output=(output.data_ptr(), 12)
+        )
