@@ -1,4 +1,4 @@
-// Fuzzes the quantizer's core without Python, every instruction set against plain loops:
+// Fuzzes the core without Python, every instruction set against plain loops:
 //   cmake -S . -B build/sanitize -DSPINLOCK_SANITIZE=ON && cmake --build build/sanitize
 //   build/sanitize/native_fuzz [seconds = 1] [first seed = 0]
 // Buffers are exactly sized, so that the sanitizers see every access outside. A finding names its
@@ -12,6 +12,7 @@
 #include <limits>
 #include <vector>
 
+#include "native_linear.hpp"
 #include "native_truth.hpp"
 #include "quantize_rows.hpp"
 #include "simd/isa.hpp"
@@ -180,6 +181,10 @@ int main(int argc, char** argv) {
   const Clock::time_point start = Clock::now();
   for (seed = first; std::chrono::duration<double>(Clock::now() - start).count() < seconds; ++seed) {
     check_problem();
+    for (const Isa isa : spinlock::available_isas()) {
+      const char* const finding = spinlock::check::linear_finding(seed, isa);
+      require(finding == nullptr, finding, isa);
+    }
   }
   std::printf("%llu problems, no finding; next seed %llu\n",
               static_cast<unsigned long long>(seed - first), static_cast<unsigned long long>(seed));
