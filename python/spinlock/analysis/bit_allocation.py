@@ -1,0 +1,124 @@
+"""``rate_distortion``: latent dims and codebook sizes from what bits are worth in each category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spinlock.analysis._names import check_same_names
+from spinlock.analysis.allocation_record import (
+    BitAllocation,
+    CategoryAllocation,
+    RateDistortionOptions,
+)
+from spinlock.analysis.bit_spending import Curves, most_bits, reach_error, spend_bits
+from spinlock.analysis.category_curves import CategoryCurves, measure_curves
+from spinlock.analysis.operational_curve import Sizes
+from spinlock.analysis.rate_distortion import gaussian_distortion, water_level
+from spinlock.errors import ConfigError
+
+
+def allocate_bits(
+    rows: Mapping[str, ArrayLike],
+    *,
+    default_bits: float,
+    options: RateDistortionOptions | None = None,
+    num_levels: int = 3,
+    given: Mapping[str, Sizes] | None = None,
+    training_rows: int | None = None,
+    seed: int = 0,
+) -> BitAllocation:
+    """Spends a budget of bits per row where they lower the error most.
+
+    Args:
+        rows: by category [n, p], as the model will see them;
+            see :func:`~spinlock.analysis.category_curves.measure_curves`.
+        default_bits: the budget where ``options`` have none.
+        options: budget, exponent and limits.
+        num_levels: levels of every category.
+        given: codebook sizes of categories that are not decided here; their bits count.
+        training_rows: rows that the codebooks will be trained on; n where omitted.
+        seed: of all draws; the same seed gives the same allocation.
+
+    Raises:
+        ConfigError: a budget that is too small or too large, or an error that cannot be reached.
+        DataError: fewer than two rows.
+
+    >>> rng = np.random.default_rng(0)
+    >>> rows = {"wide": rng.normal(size=(500, 6)), "narrow": rng.normal(size=(500, 2))}
+    >>> found = allocate_bits(rows, default_bits=16.0)
+    >>> wide, narrow = found.categories
+    >>> wide.bits > narrow.bits, 15.8 < found.bits <= 16.0, found.method
+    (True, True, 'measured')
+    """
+    wanted = options or RateDistortionOptions()
+    curves = measure_curves(
+        rows,
+        num_levels=num_levels,
+        level_split=wanted.level_split,
+        max_codes=wanted.max_codes,
+        training_rows=training_rows,
+        seed=seed,
+    )
+    fixed = dict(given or {})
+    check_same_names("levels", [*rows, *fixed], rows, "give sizes of known categories only")
+    points = {**curves.points, **{name: (curves.at(name, fixed[name]),) for name in fixed}}
+    if wanted.target_mse is not None:
+        sizes = reach_error(points, wanted.target_mse, wanted.alpha)
+    else:
+        budget = default_bits if wanted.bits is None else wanted.bits
+        _check_spendable(points, wanted, curves.max_codes)
+        sizes = spend_bits(points, budget, wanted.alpha)
+    categories = tuple(_category(name, curves, sizes[name]) for name in rows)
+    if wanted.target_mse is not None:
+        budget = sum(category.bits for category in categories)
+    return BitAllocation(
+        method="gaussian" if curves.gaussian else "measured",
+        rule=wanted.rule,
+        budget=float(budget),
+        alpha=float(wanted.alpha),
+        level_split=wanted.level_split,
+        max_codes=curves.max_codes,
+        rows=curves.rows,
+        training_rows=training_rows or curves.rows,
+        categories=categories,
+    )
+
+
+def described_dims(spectrum: ArrayLike, bits: float) -> int:
+    """Latent dims that so many bits can use: twice the components above the water level.
+
+    At least 2, and never more than there are components.
+
+    >>> described_dims([4.0, 1.0, 0.2, 0.1, 0.1], bits=3.0)
+    4
+    """
+    spread = np.asarray(spectrum, np.float64)
+    above = int((spread > water_level(spread, bits)).sum())
+    return min(len(spread), max(2, 2 * above))
+
+
+def _check_spendable(points: Curves, wanted: RateDistortionOptions, max_codes: int) -> None:
+    most = most_bits(points, wanted.alpha)
+    if wanted.bits is not None and wanted.bits > most + 1.0:
+        raise ConfigError(
+            f"rate_distortion.bits is {wanted.bits:g}, but beyond {most:.1f} bits per row (with "
+            f"codebooks of at most {max_codes} codes) the measured error falls no more: lower "
+            "bits, raise max_codes, or train on more rows"
+        )
+
+
+def _category(name: str, curves: CategoryCurves, sizes: Sizes) -> CategoryAllocation:
+    spectrum = curves.spectra[name]
+    point = curves.at(name, sizes)
+    dim = described_dims(spectrum, point.bits)
+    return CategoryAllocation(
+        name=name,
+        latent_dim=dim,
+        ratio=float(f"{dim / len(spectrum):.3g}"),
+        codebook_sizes=sizes,
+        predicted_mse=point.distortion,
+        gaussian_mse=gaussian_distortion(spectrum, point.bits),
+    )
