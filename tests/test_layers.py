@@ -11,8 +11,9 @@ SOURCE = Path(__file__).parents[1] / "python" / "spinlock"
 
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"tokens", "training", "report", "data", "analysis", "config"},
+    "cli": {"comparison", "tokens", "training", "report", "data", "analysis", "config"},
     "estimator": {"tokens", "training", "report", "data", "analysis", "config"},
+    "comparison": {"report", "training", "vqvae", "modules", "data", "analysis", "config"},
     "tokens": {"training", "vqvae", "data", "analysis", "config"},
     "training": {"vqvae", "modules", "data", "analysis", "config"},
     "report": {"tokens", "training", "vqvae", "data", "analysis"},

@@ -1,0 +1,1 @@
+"""Strategies side by side: the same splits, categories, bits and model."""

@@ -1,0 +1,1 @@
+"""Contenders that no strategy makes: without a network, or with another quantizer."""
