@@ -47,20 +47,20 @@ def reproducible(seed: int, device: torch.device) -> Iterator[None]:
     as well, with a warning where an operation has none.
     """
     devices = [device.index or 0] if device.type == "cuda" else []
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic
     fill = memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # use_deterministic_algorithms() would load the whole compiler to tell it as well.
+        torch.set_deterministic_debug_mode("warn")
         # Nothing reads uninitialised memory; filling it would only cost time.
         memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             memory.fill_uninitialized_memory = fill
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+            torch.set_deterministic_debug_mode(before)
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:
