@@ -98,3 +98,15 @@ def test_ratios_in_plain_types() -> None:
         defaults.parse_compression_ratios("1:2", num_levels=3)
     with pytest.raises(ConfigError, match="must be finite and > 0"):
         defaults.parse_compression_ratios("1:0")
+
+
+def test_strategies_beyond_the_published_ones() -> None:
+    features = np.random.default_rng(0).normal(size=(300, 12)) @ np.diag(10.0 ** np.arange(-6, 6))
+    in_other_units = features * 10.0 ** np.arange(6, -6, -1)
+    found = [
+        defaults.compute_adaptive_compression_ratios(x, "balanced_scale_free")
+        for x in (features, in_other_units)
+    ]
+    assert found[0] == found[1]
+    with pytest.raises(ConfigError, match="over all categories at once"):
+        defaults.compute_adaptive_compression_ratios(features, "rate_distortion")

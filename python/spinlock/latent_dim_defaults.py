@@ -78,12 +78,13 @@ def compute_adaptive_compression_ratios(
 
     Args:
         features: real numbers, N >= 2 rows.
-        strategy: ``variance``, ``dimensionality``, ``information`` or ``balanced``.
+        strategy: ``variance``, ``dimensionality``, ``information``, ``balanced`` or
+            ``balanced_scale_free``.
         category_name: what messages call the features.
         num_levels: number of levels; other than 3, the ratios are interpolated.
 
     Raises:
-        ConfigError: unknown strategy.
+        ConfigError: unknown strategy, or ``rate_distortion``, which sees all categories at once.
         DataError: features that cannot be scored.
 
     >>> import numpy as np
@@ -92,7 +93,8 @@ def compute_adaptive_compression_ratios(
     [0.6, 1.5, 2.5]
     """
     rule = get_strategy(strategy)
-    return list(rule(profile_category(category_name or _UNNAMED, features), num_levels))
+    profile = profile_category(category_name or _UNNAMED, features, scale_free=rule.scale_free)
+    return list(rule(profile, num_levels))
 
 
 def compute_default_latent_dims(

@@ -18,8 +18,8 @@ from spinlock.data.column_repair import OUTLIER_METHODS
 from spinlock.data.normalisation import Normaliser
 
 PACKAGE = Path(spinlock.__file__).parent
-# feature_cleaning reaches FeatureCleaner as a whole; a level reaches the plan as a whole.
-WHOLE = ("feature_cleaning.", "model.levels.<name>.")
+# feature_cleaning reaches FeatureCleaner as a whole, a level the plan, rate_distortion its options.
+WHOLE = ("feature_cleaning.", "model.levels.<name>.", "model.rate_distortion.")
 
 
 @pytest.mark.parametrize("key", [key for key in known_keys() if not key.startswith(WHOLE)])

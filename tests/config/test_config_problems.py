@@ -223,3 +223,36 @@ def test_any_value_anywhere_is_taken_or_refused_in_words(values: dict[str, Any])
         message = str(error)
     assert "pydantic" not in message
     assert "validation error" not in message
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"auto_compression_strategy": 3}, "auto_compression_strategy must be the name of a"),
+        ({"auto_compression_strategy": {"L0": "variance", "L2": "balanced"}}, "L1 is missing"),
+        ({"auto_compression_strategy": {"a": "variance"}}, "but no 'default' for all others"),
+        ({"auto_compression_strategy": {"a": "varianc", "default": "balanced"}}, "'variance'?"),
+        (
+            {"auto_compression_strategy": {"L0": "variance", "L1": "rate_distortion"}},
+            "auto_compression_strategy: L1: 'rate_distortion' spends one budget",
+        ),
+        (
+            {"auto_compression_strategy": {"L0": "variance", "L1": "balanced"}, "num_levels": 3},
+            "num_levels: expected 2 levels as in model.auto_compression_strategy",
+        ),
+        ({"rate_distortion": {"alpha": 0.5}}, "rate_distortion.alpha: expected a number >= 1"),
+        ({"rate_distortion": {"bits": 0}}, "rate_distortion.bits: expected a number > 0"),
+        ({"rate_distortion": {"bit": 3}}, "did you mean model.rate_distortion.bits?"),
+        (
+            {"rate_distortion": {"bits": 9.0, "target_mse": 0.1}},
+            "rate_distortion.target_mse: expected null beside bits",
+        ),
+        ({"rate_distortion": {"level_split": "measure"}}, "did you mean measured?"),
+        (
+            {"compression_ratios_allocation": {"method": "guessed"}},
+            "model.compression_ratios_allocation must have the keys",
+        ),
+    ],
+)
+def test_strategies_that_make_no_sense(model: dict[str, Any], says: str) -> None:
+    assert says in "\n".join(problems({"model": model}))

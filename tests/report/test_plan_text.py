@@ -1,14 +1,25 @@
 """The published text byte for byte, and the table that follows it."""
 
 import io
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from spinlock.analysis import AutoRatios, CategoryProfile, CompressionPlan, build_plan
+from spinlock.analysis import (
+    AutoRatios,
+    CategoryProfile,
+    CompressionPlan,
+    RateDistortionOptions,
+    allocate_bits,
+    build_plan,
+    profile_category,
+)
 from spinlock.analysis.ratios import PerCategoryRatios, UniformRatios
 from spinlock.errors import ConfigError
-from spinlock.report.plan_text import adaptive_compression_text, plan_table
+from spinlock.report.plan_text import adaptive_compression_text, allocation_text, plan_table
 
 SEED_SHAPE = {f"cluster_{i + 1}": n for i, n in enumerate((24, 5, 11, 10, 17, 20, 31))}
 PUBLISHED_HEAD = """\
@@ -116,3 +127,51 @@ def test_long_names_and_many_levels_fold_instead_of_vanishing() -> None:
     assert "0.1  0.2  0.3" in text
     first_column = [line.split("│")[1].strip() for line in text.splitlines() if "│" in line]
     assert name in "".join(first_column)
+
+
+def allocated_plan(**options: Any) -> CompressionPlan:
+    rng = np.random.default_rng(0)
+    rows = {"shape": rng.normal(size=(400, 6)), "[b]form": rng.normal(size=(400, 3))}
+    found = allocate_bits(
+        rows,
+        default_bits=18.0,
+        options=RateDistortionOptions(**options),
+        training_rows=1000,
+    )
+    return build_plan(
+        feature_counts={"shape": 6, "[b]form": 3},
+        profiles={name: profile_category(name, values) for name, values in rows.items()},
+        ratios=AutoRatios("rate_distortion"),
+        allocation=found,
+    )
+
+
+def test_a_plan_of_allocated_bits_says_what_it_expects() -> None:
+    plan = allocated_plan()
+    text = rendered(plan)
+    assert "auto (rate_distortion), codebook sizes by allocation" in " ".join(text.split())
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    rows = {row[0]: row[1:] for row in cells if row}
+    assert plan.allocation is not None
+    for category in plan.allocation.categories:
+        assert rows[category.name][-2] == f"{category.predicted_mse:.4f}"
+        assert rows[category.name][-1] == f"{category.gaussian_mse:.4f}"
+    assert rows["total"][-2] == f"{plan.allocation.mean_mse:.4f}"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "of a budget of 18.00 (as uniform ratios would take), spent to lower the sum of er"),
+        ({"bits": 12, "alpha": 1.0}, "of a budget of 12.00 (as asked for), spent to lower the me"),
+        ({"target_mse": 0.4}, "for the mean error asked for"),
+        ({}, "curves measured on 400 of 1,000 training rows, codebooks of at most 100 codes"),
+        ({"level_split": "published"}, "levels 4 : 2 : 1"),
+    ],
+)
+def test_how_bits_were_allocated(options: dict[str, Any], says: str) -> None:
+    allocation = allocated_plan(**options).allocation
+    assert allocation is not None
+    assert says in allocation_text(allocation)
+    few = replace(allocation, method="gaussian", rows=80)
+    assert "80 of 1,000 training rows are too few to measure" in allocation_text(few)

@@ -18,7 +18,7 @@ LEVEL_SPLITS: tuple[str, ...] = get_args(LevelSplit)
 METHODS = ("measured", "gaussian")
 RULES = ("uniform_default", "bits", "target_mse")
 
-MOST_ALPHA = 32.0
+MOST_ALPHA = 32
 MOST_CODES = 65_536
 
 

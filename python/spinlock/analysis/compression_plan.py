@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinlock.analysis._names import check_choice, check_exact_keys
+from spinlock.analysis.allocation_record import BitAllocation
 from spinlock.analysis.dims import CODEBOOK_SIZINGS, check_alignment, check_count
 from spinlock.analysis.profile import SCORE_NAMES, CategoryProfile
 from spinlock.analysis.ratios import UniformRatios
@@ -56,13 +57,15 @@ class CompressionPlan:
 
     Attributes:
         source: form of the ratios: ``auto``, ``uniform`` or ``per_category``.
-        strategy: the strategy behind ``auto``, else None.
+        strategy: the strategy behind ``auto``, or the text of several; else None.
         codebook_sizing: the rule that filled the codebook sizes.
         alignment: multiple to which latent dims are padded, in elements.
         categories: one entry per category.
+        allocation: what ``rate_distortion`` decided and expects; None with other strategies.
 
     Raises:
-        ConfigError: no categories, a name twice, or different numbers of levels.
+        ConfigError: no categories, a name twice, different numbers of levels, or an allocation of
+            other categories.
 
     >>> colour = CategoryPlan("colour", num_features=5, profile=None, ratios=(0.5, 1.0),
     ...     levels=(LevelPlan(4, 4, num_tokens=12), LevelPlan(5, 8, num_tokens=16)))
@@ -78,6 +81,7 @@ class CompressionPlan:
     codebook_sizing: str
     alignment: int
     categories: tuple[CategoryPlan, ...]
+    allocation: BitAllocation | None = None
 
     def __post_init__(self) -> None:
         if not self.categories:
@@ -90,6 +94,13 @@ class CompressionPlan:
             )
         if len(set(self.names)) != len(self.names):
             raise ConfigError(f"a compression plan holds a category twice: {list(self.names)}")
+        if self.allocation is not None:
+            allocated = tuple(category.name for category in self.allocation.categories)
+            if allocated != self.names:
+                raise ConfigError(
+                    f"the allocation of a compression plan is for {', '.join(allocated)}, but its "
+                    f"categories are {', '.join(self.names)}"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -136,13 +147,16 @@ class CompressionPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan in dicts, lists, strings and numbers, fit for YAML and JSON."""
-        return {
+        tree: dict[str, Any] = {
             "source": self.source,
             "strategy": self.strategy,
             "codebook_sizing": self.codebook_sizing,
             "alignment": self.alignment,
             "categories": [_category_to_dict(category) for category in self.categories],
         }
+        if self.allocation is not None:
+            tree["allocation"] = self.allocation.to_dict()
+        return tree
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CompressionPlan:
@@ -151,7 +165,8 @@ class CompressionPlan:
         Raises:
             ConfigError: keys missing or unknown, values out of range.
         """
-        check_exact_keys("plan", data, _PLAN_KEYS)
+        allocated = isinstance(data, Mapping) and "allocation" in data
+        check_exact_keys("plan", data, (*_PLAN_KEYS, "allocation") if allocated else _PLAN_KEYS)
         check_choice("plan.source", data["source"], SOURCES)
         check_choice("plan.codebook_sizing", data["codebook_sizing"], CODEBOOK_SIZINGS)
         strategy = data["strategy"]
@@ -166,6 +181,9 @@ class CompressionPlan:
                 _category_from_dict(row, f"plan.categories[{index}]")
                 for index, row in enumerate(_rows(data["categories"], "plan.categories"))
             ),
+            allocation=BitAllocation.from_dict(data["allocation"], "plan.allocation")
+            if allocated
+            else None,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from spinlock.analysis._names import check_choice, check_same_names
+from spinlock.analysis.allocation_record import BitAllocation
 from spinlock.analysis.compression_plan import CategoryPlan, CompressionPlan, LevelPlan
 from spinlock.analysis.dims import (
     CODEBOOK_SIZINGS,
@@ -19,6 +20,7 @@ from spinlock.analysis.dims import (
     fill_latent_dims,
     fill_num_tokens,
 )
+from spinlock.analysis.plan_inputs import allocated_levels, computed_ratios, given_ratios
 from spinlock.analysis.profile import CategoryProfile
 from spinlock.analysis.ratios import (
     AutoRatios,
@@ -26,7 +28,8 @@ from spinlock.analysis.ratios import (
     PerCategoryRatios,
     UniformRatios,
 )
-from spinlock.analysis.strategies import PUBLISHED_LEVELS, get_strategy
+from spinlock.analysis.strategies import PUBLISHED_LEVELS
+from spinlock.analysis.strategy_choice import PerLevelStrategies
 from spinlock.errors import ConfigError
 
 __all__ = [
@@ -54,6 +57,8 @@ def build_plan(
     alignment: int = 4,
     num_samples: int | None = None,
     level_overrides: Mapping[str, Sequence[Level]] | None = None,
+    category_families: Mapping[str, Sequence[str]] | None = None,
+    allocation: BitAllocation | None = None,
 ) -> CompressionPlan:
     """Resolve every latent dim and codebook size.
 
@@ -69,6 +74,9 @@ def build_plan(
         num_samples: training rows, which ``feature_count`` reads.
         level_overrides: by category, one entry per level with any of ``latent_dim`` and
             ``num_tokens``; the rest is filled.  A given latent dim is kept, and padded.
+        category_families: by category the families of its columns, for strategies per family.
+        allocation: what :func:`~spinlock.analysis.bit_allocation.allocate_bits` decided, for the
+            strategy ``rate_distortion``: it fills latent dims and codebook sizes.
 
     Raises:
         ConfigError: missing or unknown categories (all of them named), numbers of levels that
@@ -88,9 +96,16 @@ def build_plan(
     counts = _checked_counts(feature_counts)
     check_alignment(alignment)
     _check_overrides(overrides, counts)
+    if allocation is not None:
+        overrides = allocated_levels(allocation, counts, overrides)
     levels = _resolve_num_levels(num_levels, ratios, overrides)
     measured = _checked_profiles(profiles, counts, required=isinstance(ratios, AutoRatios))
-    by_category = _ratios_by_category(ratios, counts, measured, levels)
+    if isinstance(ratios, AutoRatios):
+        by_category = computed_ratios(
+            ratios, counts, measured, levels, category_families or {}, allocation
+        )
+    else:
+        by_category = given_ratios(ratios, counts)
 
     def category(name: str) -> CategoryPlan:
         where = f"levels.{name}"
@@ -122,10 +137,11 @@ def build_plan(
 
     return CompressionPlan(
         source=_source(ratios),
-        strategy=ratios.strategy if isinstance(ratios, AutoRatios) else None,
+        strategy=str(ratios.strategy) if isinstance(ratios, AutoRatios) else None,
         codebook_sizing=codebook_sizing,
         alignment=alignment,
         categories=tuple(category(name) for name in counts),
+        allocation=allocation,
     )
 
 
@@ -141,6 +157,7 @@ def plan_from_saved_ratios(
     alignment: int = 4,
     num_samples: int | None = None,
     level_overrides: Mapping[str, Sequence[Level]] | None = None,
+    allocation: BitAllocation | None = None,
 ) -> CompressionPlan:
     """The plan of a saved configuration, from its computed ratios and metrics: nothing measured.
 
@@ -148,12 +165,12 @@ def plan_from_saved_ratios(
     :meth:`CompressionPlan.metrics`), except that its profiles have no spectrum.
 
     Args:
-        strategy: the strategy that computed the ratios; it need not be registered any more.
+        strategy: the text of what computed the ratios; it need not be registered any more.
         ratios: computed ratios by category.
         metrics: the four scores by category.
         num_levels: the number expected; saved ratios of another number are refused.
-        feature_counts, codebook_sizing, hierarchy, alignment, num_samples, level_overrides: as in
-            :func:`build_plan`.
+        feature_counts, codebook_sizing, hierarchy, alignment, num_samples, level_overrides,
+            allocation: as in :func:`build_plan`.
 
     Raises:
         ConfigError: the saved categories are not those of ``feature_counts``, or as in
@@ -178,6 +195,7 @@ def plan_from_saved_ratios(
         alignment=alignment,
         num_samples=num_samples,
         level_overrides=level_overrides,
+        allocation=allocation,
     )
     return replace(plan, source="auto", strategy=strategy)
 
@@ -216,6 +234,8 @@ def _resolve_num_levels(
         stated["num_levels"] = check_count("num_levels", num_levels)
     if not isinstance(ratios, AutoRatios):
         stated["compression_ratios"] = ratios.num_levels
+    elif isinstance(ratios.strategy, PerLevelStrategies):
+        stated["auto_compression_strategy"] = len(ratios.strategy.names)
     stated |= {f"levels.{name}": len(levels) for name, levels in overrides.items()}
     if len(set(stated.values())) > 1:
         found = ", ".join(f"{key} says {count}" for key, count in stated.items())
@@ -236,19 +256,3 @@ def _checked_profiles(
                 f"{profile.num_features}: profile the features that the model will see"
             )
     return profiles or {}
-
-
-def _ratios_by_category(
-    ratios: CompressionRatios,
-    counts: Mapping[str, int],
-    profiles: Mapping[str, CategoryProfile],
-    num_levels: int,
-) -> Mapping[str, tuple[float, ...]]:
-    if isinstance(ratios, UniformRatios):
-        return dict.fromkeys(counts, ratios.ratios)
-    if isinstance(ratios, PerCategoryRatios):
-        remedy = "give one list of ratios per category"
-        check_same_names("compression_ratios", ratios.ratios, counts, remedy)
-        return ratios.ratios
-    rule = get_strategy(ratios.strategy)
-    return {name: UniformRatios(rule(profiles[name], num_levels)).ratios for name in counts}

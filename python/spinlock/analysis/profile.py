@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spinlock.analysis._names import check_exact_keys
 from spinlock.analysis.statistics import GramMatrix, GramResult
@@ -21,9 +21,17 @@ _LEADING_COMPONENTS = 5
 _FULL_WIDTH = 100
 
 
+# Digits of the scale-free scores: rounding in other units stays below them.
+_SCALE_FREE_DIGITS = 9
+
+
 @dataclass(frozen=True)
 class CategoryProfile:
     """Four scores in [0, 1] of one category's features, as they are before normalisation.
+
+    Of a scale-free profile the scores are those of the same features as z-scores, so that units do
+    not count, and the variance, which would be 1, gives way to the effective rank: see
+    :func:`effective_rank_score`.
 
     Attributes:
         name: the category.
@@ -88,12 +96,13 @@ class CategoryProfile:
         return cls(name, num_features, variance, dimensionality, information, correlation)
 
 
-def profile_category(name: str, features: Any) -> CategoryProfile:
+def profile_category(name: str, features: Any, *, scale_free: bool = False) -> CategoryProfile:
     """Profile the features of one category.
 
     Args:
         name: the category, for messages and for the profile.
         features: [N, n] real numbers, N >= 2 rows, not normalised; scored in float64.
+        scale_free: score them as z-scores.
 
     Raises:
         DataError: not a matrix, not numeric, empty, fewer than two rows, non-finite values, every
@@ -110,11 +119,15 @@ def profile_category(name: str, features: Any) -> CategoryProfile:
         gram = GramMatrix().update(_checked_matrix(features)).finalise()
     except DataError as error:
         raise DataError(f"category {name!r}: {error}") from error
-    return profile_from_gram(name, gram)
+    return profile_from_gram(name, gram, scale_free=scale_free)
 
 
 def profile_from_gram(
-    name: str, gram: GramResult, columns: Sequence[int] | None = None
+    name: str,
+    gram: GramResult,
+    columns: Sequence[int] | None = None,
+    *,
+    scale_free: bool = False,
 ) -> CategoryProfile:
     """The same profile from merged statistics, without a look at the rows.
 
@@ -122,6 +135,7 @@ def profile_from_gram(
         name: the category, for messages and for the profile.
         gram: statistics of D columns.
         columns: the category's columns among the D; all of them where omitted.
+        scale_free: score the columns as z-scores.
 
     Raises:
         DataError: fewer than two rows, no columns, rows skipped as non-finite, or every feature
@@ -144,18 +158,47 @@ def profile_from_gram(
             f"every one of the {len(chosen)} features of category {name!r} is constant, so it has "
             "no variance, principal components or correlation: let feature cleaning drop them"
         )
-    # Relative to the largest variance, so that no sum leaves the range of float64.
+    correlation = gram.correlation[np.ix_(chosen, chosen)]
     scale = variances.max()
+    if scale_free:
+        # The covariance of z-scores; a constant feature has none.
+        varying = variances > 0.0
+        covariance, scale = correlation * np.outer(varying, varying), 1.0
+    # Relative to the largest variance, so that no sum leaves the range of float64.
     spectrum = np.clip(np.linalg.eigvalsh(covariance / scale)[::-1], 0.0, None)
+    variance = effective_rank_score(spectrum) if scale_free else _unit(np.median(variances))
+    information = _information_score(spectrum)
+    correlated = _correlation_score(correlation)
+    if scale_free:
+        variance, information, correlated = (
+            round(score, _SCALE_FREE_DIGITS) for score in (variance, information, correlated)
+        )
     return CategoryProfile(
         name=name,
         num_features=len(chosen),
-        variance_score=_unit(np.median(variances)),
+        variance_score=variance,
         dimensionality_score=dimensionality_score(len(chosen)),
-        information_score=_information_score(spectrum),
-        correlation_score=_correlation_score(gram.correlation[np.ix_(chosen, chosen)]),
+        information_score=information,
+        correlation_score=correlated,
         spectrum=tuple((spectrum * scale).tolist()),
     )
+
+
+def effective_rank_score(spectrum: ArrayLike) -> float:
+    """(erank - 1) / (n - 1): 0 where one direction holds all variance, 1 where all hold alike.
+
+    erank = exp(entropy of the spectrum as shares), the effective rank of Roy and Vetterli (2007,
+    EUSIPCO).  0 for a single feature.
+
+    >>> effective_rank_score([3.0, 0.0, 0.0]), round(effective_rank_score([1.0, 1.0, 1.0]), 9)
+    (0.0, 1.0)
+    """
+    shares = np.asarray(spectrum, np.float64)
+    if len(shares) < 2:
+        return 0.0
+    shares = shares[shares > 0.0] / shares.sum()
+    rank = math.exp(-float((shares * np.log(shares)).sum()))
+    return _unit((rank - 1.0) / (len(np.asarray(spectrum)) - 1))
 
 
 def dimensionality_score(num_features: int) -> float:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from spinlock.analysis.strategies import DEFAULT_STRATEGY, get_strategy
+from spinlock.analysis.strategies import DEFAULT_STRATEGY
+from spinlock.analysis.strategy_choice import StrategyChoice, check_strategy, parse_strategy
 from spinlock.errors import ConfigError
 
 _KEY = "compression_ratios"
@@ -17,12 +18,12 @@ _FORMS = '"auto", "0.5:1.0:1.5", [0.5, 1.0, 1.5] or {category: [0.5, 1.0, 1.5]}'
 
 @dataclass(frozen=True)
 class AutoRatios:
-    """Ratios to be computed from the features of each category by a named strategy."""
+    """Ratios to be computed from the features of each category by one strategy or several."""
 
-    strategy: str = DEFAULT_STRATEGY
+    strategy: StrategyChoice = DEFAULT_STRATEGY
 
     def __post_init__(self) -> None:
-        get_strategy(self.strategy)
+        check_strategy(self.strategy)
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,15 @@ CompressionRatios = AutoRatios | UniformRatios | PerCategoryRatios
 
 
 def parse_compression_ratios(
-    value: Any, strategy: str = DEFAULT_STRATEGY, *, key: str = _KEY
+    value: Any, strategy: Any = DEFAULT_STRATEGY, *, key: str = _KEY
 ) -> CompressionRatios:
     """Read any of the four forms of ``compression_ratios``.
 
     Args:
         value: ``"auto"``, ``"0.5:1.0:1.5"``, a list of numbers, or a mapping from category to
             such a list (or colon-separated text).
-        strategy: the strategy that ``"auto"`` stands for; checked whatever the form.
+        strategy: what ``"auto"`` stands for, in any form of
+            :func:`~spinlock.analysis.strategy_choice.parse_strategy`; checked in any case.
         key: what messages call the value.
 
     Raises:
@@ -80,7 +82,7 @@ def parse_compression_ratios(
     >>> parse_compression_ratios({"shape": [0.5, 1], "colour": [0.3, 0.8]})
     PerCategoryRatios(ratios={'shape': (0.5, 1.0), 'colour': (0.3, 0.8)})
     """
-    auto = AutoRatios(strategy)
+    auto = AutoRatios(parse_strategy(strategy))
     if isinstance(value, str) and value.strip() == "auto":
         return auto
     if isinstance(value, Mapping):

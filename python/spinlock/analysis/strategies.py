@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spinlock.analysis._names import unknown
+from spinlock.analysis.allocation_record import RATE_DISTORTION
 from spinlock.analysis.dims import level_positions
 from spinlock.analysis.profile import CategoryProfile
 from spinlock.errors import ConfigError
@@ -25,11 +26,13 @@ class Strategy:
         name: what ``auto_compression_strategy`` calls it.
         summary: one line for lists and help texts.
         rule: pure function (profile, num_levels) -> ratios (latent dim / feature count), > 0.
+        scale_free: the rule reads a scale-free profile.
     """
 
     name: str
     summary: str
     rule: RatioRule
+    scale_free: bool = False
 
     def __call__(
         self, profile: CategoryProfile, num_levels: int = PUBLISHED_LEVELS
@@ -149,8 +152,19 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy("dimensionality", "tighter where there are many features", dimensionality_ratios),
         Strategy("information", "tighter where features are redundant", information_ratios),
         Strategy("balanced", "weighted average of the three others", balanced_ratios),
+        Strategy(
+            "balanced_scale_free",
+            "balanced, on scores that no unit changes",
+            balanced_ratios,
+            scale_free=True,
+        ),
     )
 }
+
+
+def strategy_names() -> list[str]:
+    """All that ``auto_compression_strategy`` may name: rules of ratios, and ``rate_distortion``."""
+    return [*STRATEGIES, RATE_DISTORTION]
 
 
 def get_strategy(name: str) -> Strategy:
@@ -163,7 +177,13 @@ def get_strategy(name: str) -> Strategy:
     'weighted average of the three others'
     """
     if not (isinstance(name, str) and name in STRATEGIES):
-        raise ConfigError(unknown("compression strategy", name, STRATEGIES))
+        if name == RATE_DISTORTION:
+            raise ConfigError(
+                f"strategy {name!r} is no rule for the ratios of one category: it spends bits over "
+                "all categories at once; name it in a configuration, or call "
+                "spinlock.analysis.allocate_bits"
+            )
+        raise ConfigError(unknown("compression strategy", name, strategy_names()))
     return STRATEGIES[name]
 
 
@@ -175,7 +195,7 @@ def register_strategy(strategy: Strategy) -> None:
     """
     if not strategy.name:
         raise ConfigError("a compression strategy needs a name")
-    if strategy.name in STRATEGIES:
+    if strategy.name in strategy_names():
         raise ConfigError(
             f"compression strategy {strategy.name!r} is registered already: choose another name"
         )

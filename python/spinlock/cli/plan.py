@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spinlock.cli.terminal import Terminal
-from spinlock.report.plan_text import adaptive_compression_text, plan_table
+from spinlock.report.plan_text import adaptive_compression_text, allocation_text, plan_table
 from spinlock.training.source import source_text
 
 if TYPE_CHECKING:
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 
 def print_plan(plan: CompressionPlan, terminal: Terminal) -> None:
-    """The published text where ratios are automatic, then the table of dimensions."""
+    """The published text where ratios are automatic, the table of dimensions, and of the bits."""
     if plan.source == "auto":
         terminal.result(adaptive_compression_text(plan))
         terminal.result("")
     terminal.result(plan_table(plan))
+    if plan.allocation is not None:
+        terminal.result(allocation_text(plan.allocation))
 
 
 def prepared_lines(prepared: Prepared) -> list[str]:

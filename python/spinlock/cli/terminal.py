@@ -25,6 +25,7 @@ WARNINGS = frozenset(
     {
         "batch_size_capped",
         "data_changed",
+        "gaussian_allocation",
         "known_rows",
         "no_lock",
         "previous_run_moved",

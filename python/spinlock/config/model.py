@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from spinlock.analysis.allocation_record import (
+    RATE_DISTORTION,
+    BitAllocation,
+)
 from spinlock.analysis.dims import CodebookSizing
 from spinlock.analysis.plan import Hierarchy
 from spinlock.analysis.ratios import AutoRatios, parse_compression_ratios
-from spinlock.analysis.strategies import DEFAULT_STRATEGY, get_strategy
+from spinlock.analysis.strategies import DEFAULT_STRATEGY
+from spinlock.analysis.strategy_choice import (
+    PerLevelStrategies,
+    check_strategy,
+    parse_strategy,
+)
 from spinlock.config.base import (
     Count,
     EmptyIsDefault,
@@ -19,10 +28,10 @@ from spinlock.config.base import (
     NonNegative,
     Positive,
     Section,
-    Text,
     raise_conflicts,
 )
 from spinlock.config.plain import plain
+from spinlock.config.rate_distortion import RateDistortionConfig
 from spinlock.errors import ConfigError
 
 AUXILIARY_WEIGHTS = ("orthogonality_weight", "informativeness_weight", "topographic_weight")
@@ -30,11 +39,18 @@ SAVED_KEYS = (
     "compression_ratios_strategy",
     "compression_ratios_computed",
     "compression_ratios_metrics",
+    "compression_ratios_allocation",
 )
+# Of these the last is there for one strategy only.
+_ALWAYS_SAVED = SAVED_KEYS[:3]
 
 Ratios = Annotated[
     Any, Expected('"auto", "0.5:1.0:1.5", [0.5, 1.0, 1.5] or {category: [0.5, 1.0, 1.5]}')
 ]
+
+_STRATEGY_FORMS = "a name, {L0: name, L1: name, ...} or {family: name, ..., default: name}"
+Strategy = Annotated[Any, Expected(_STRATEGY_FORMS)]
+SavedStrategy = Annotated[Any, Expected(f"{_STRATEGY_FORMS}, or null")]
 
 
 class LevelConfig(Section):
@@ -55,16 +71,21 @@ RatiosByCategory = Annotated[
 ScoresByCategory = Annotated[
     dict[str, dict[str, float]] | None, Expected("a mapping {category: {score: number}}, or null")
 ]
+AllocationByCategory = Annotated[
+    dict[str, Any] | None, Expected("a mapping that a run has written, or null")
+]
 
 
 class ModelConfig(Section):
-    """Compression and model.  The three keys in ``SAVED_KEYS`` are written by a run."""
+    """Compression and model.  The keys in ``SAVED_KEYS`` are written by a run."""
 
     compression_ratios: Ratios = "auto"
-    auto_compression_strategy: Text = DEFAULT_STRATEGY
-    compression_ratios_strategy: Text | None = None
+    auto_compression_strategy: Strategy = DEFAULT_STRATEGY
+    rate_distortion: Annotated[RateDistortionConfig, EmptyIsDefault] = RateDistortionConfig()
+    compression_ratios_strategy: SavedStrategy = None
     compression_ratios_computed: RatiosByCategory = None
     compression_ratios_metrics: ScoresByCategory = None
+    compression_ratios_allocation: AllocationByCategory = None
     num_levels: Count | None = None
     levels: LevelsByCategory = None
     codebook_sizing: CodebookSizing = "latent_dims"
@@ -90,6 +111,25 @@ class ModelConfig(Section):
         ratios = parse_compression_ratios(written, key="model.compression_ratios")
         return "auto" if isinstance(ratios, AutoRatios) else written
 
+    @field_validator("auto_compression_strategy", "compression_ratios_strategy", mode="after")
+    @classmethod
+    def _check_strategy_form(cls, value: Any, info: ValidationInfo) -> Any:
+        """Keeps the form that was written; names are looked up once all keys are known."""
+        if value is None and info.field_name == "compression_ratios_strategy":
+            return None
+        written = plain(value)
+        parse_strategy(written, key=f"model.{info.field_name}")
+        return written
+
+    @field_validator("compression_ratios_allocation", mode="after")
+    @classmethod
+    def _check_allocation(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        written = plain(value)
+        BitAllocation.from_dict(written, "model.compression_ratios_allocation")
+        return written
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         raise_conflicts(
@@ -112,11 +152,11 @@ class ModelConfig(Section):
                 f"got {strategy!r}, but the file carries ratios that "
                 f"{self.compression_ratios_strategy!r} computed; measure anew with "
                 "--recompute-ratios, or remove the keys model.compression_ratios_strategy, "
-                "_computed and _metrics"
+                "_computed, _metrics and _allocation"
             )
             return [Issue("auto_compression_strategy", text, SAVED_KEYS)]
         try:
-            get_strategy(strategy)
+            check_strategy(parse_strategy(strategy))
         except ConfigError as error:
             return [Issue("auto_compression_strategy", str(error))]
         return []
@@ -142,6 +182,10 @@ class ModelConfig(Section):
         ratios = parse_compression_ratios(self.compression_ratios)
         if not isinstance(ratios, AutoRatios):
             stated["compression_ratios"] = ratios.num_levels
+        else:
+            strategy = parse_strategy(self.auto_compression_strategy)
+            if isinstance(strategy, PerLevelStrategies):
+                stated["auto_compression_strategy"] = len(strategy.names)
         if self.num_levels is not None:
             stated["num_levels"] = self.num_levels
         lists: dict[str, Mapping[str, list[Any]]] = {
@@ -168,11 +212,13 @@ class ModelConfig(Section):
         given = [key for key in SAVED_KEYS if getattr(self, key) is not None]
         if not given:
             return []
-        remedy = "these keys are written by a run; remove all three to measure anew"
+        remedy = "these keys are written by a run; remove all of them to measure anew"
         if self.compression_ratios != "auto":
             text = f"expected only with compression_ratios 'auto'; {remedy}"
             return [Issue(key, text, ("compression_ratios",)) for key in given]
-        missing = [key for key in SAVED_KEYS if key not in given]
+        allocated = self.compression_ratios_strategy == RATE_DISTORTION
+        expected = SAVED_KEYS if allocated else _ALWAYS_SAVED
+        missing = [key for key in expected if key not in given]
         if missing:
             return [Issue(key, f"missing beside {', '.join(given)}; {remedy}") for key in missing]
         computed, metrics = self.compression_ratios_computed, self.compression_ratios_metrics
@@ -188,7 +234,24 @@ class ModelConfig(Section):
                 f"got {', '.join(metrics) or 'none'}; {remedy}"
             )
             issues.append(Issue("compression_ratios_metrics", text, SAVED_KEYS))
+        if self.compression_ratios_allocation is not None:
+            issues += self._allocation_issues(computed, remedy)
         return issues
+
+    def _allocation_issues(self, computed: Mapping[str, Any], remedy: str) -> list[Issue]:
+        assert self.compression_ratios_allocation is not None
+        key = "compression_ratios_allocation"
+        if self.compression_ratios_strategy != RATE_DISTORTION:
+            text = f"expected only with compression_ratios_strategy {RATE_DISTORTION!r}; {remedy}"
+            return [Issue(key, text, SAVED_KEYS)]
+        allocated = self.compression_ratios_allocation["categories"]
+        if list(allocated) == list(computed):
+            return []
+        text = (
+            f"expected the categories of compression_ratios_computed ({', '.join(computed)}), "
+            f"got {', '.join(allocated)}; {remedy}"
+        )
+        return [Issue(key, text, SAVED_KEYS)]
 
 
 def _levels(count: int) -> str:

@@ -13,8 +13,8 @@ from spinlock.config.root import TrainConfig
 from spinlock.config.wording import shown
 from spinlock.errors import ConfigError
 
-# Of several forms, one of them a mapping: what lies below it is its parser's business.
-_FREE_FORM = "model.compression_ratios"
+# Of several forms, one of them a mapping: what lies below is their parsers' business.
+_FREE_FORMS = ("model.compression_ratios", "model.auto_compression_strategy")
 
 Overrides = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
@@ -76,7 +76,7 @@ def _unknown(path: str) -> str | None:
     way: list[str] = []
     for part in path.split("."):
         above, place = ".".join(way), locate(TrainConfig, way)
-        if above == _FREE_FORM:
+        if above in _FREE_FORMS:
             return None
         if is_model(place.annotation):
             known = list(place.annotation.model_fields)

@@ -8,6 +8,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from spinlock.analysis.allocation_record import BitAllocation
 from spinlock.analysis.compression_plan import CategoryPlan, CompressionPlan, LevelPlan
 from spinlock.analysis.profile import CategoryProfile
 from spinlock.errors import ConfigError
@@ -56,13 +57,10 @@ def adaptive_compression_text(plan: CompressionPlan) -> str:
 def plan_table(plan: CompressionPlan) -> Table:
     """Per category: features, ratios, latent dims, codebook sizes, bits; totals below.
 
-    A latent dim that storage pads is written ``logical(padded)``.
+    A latent dim that storage pads is written ``logical(padded)``.  Where bits were allocated, two
+    more columns have the errors that this predicts and those of the Gaussian reference.
     """
-    table = Table(
-        title=Text(_title(plan)),
-        caption="latent dims per level: logical(padded) where storage pads; bits: sum of log2",
-        show_footer=True,
-    )
+    table = Table(title=Text(_title(plan)), caption=Text(_caption(plan)), show_footer=True)
     levels = [level for category in plan.categories for level in category.levels]
     columns: tuple[tuple[str, str, Literal["left", "right"]], ...] = (
         ("category", "total", "left"),
@@ -72,6 +70,10 @@ def plan_table(plan: CompressionPlan) -> Table:
         ("codebook sizes", str(plan.total_codes), "right"),
         ("bits", f"{plan.bits:.2f}", "right"),
     )
+    expected = _expected(plan)
+    if plan.allocation is not None:
+        columns += (("predicted", f"{plan.allocation.mean_mse:.4f}", "right"),)
+        columns += (("Gaussian", "", "right"),)
     for header, footer, justify in columns:
         table.add_column(header, footer, justify=justify, overflow="fold")
     for category in plan.categories:
@@ -82,8 +84,37 @@ def plan_table(plan: CompressionPlan) -> Table:
             _spaced(_dim_text(level.latent_dim, level.padded_dim) for level in category.levels),
             _spaced(str(level.num_tokens) for level in category.levels),
             f"{category.bits:.2f}",
+            *expected.get(category.name, ()),
         )
     return table
+
+
+def allocation_text(allocation: BitAllocation) -> str:
+    """How the bits were allocated, in two lines.
+
+    >>> from spinlock.analysis import BitAllocation, CategoryAllocation
+    >>> shape = CategoryAllocation("shape", 4, 0.5, (16, 4, 2), 0.2, 0.25)
+    >>> print(allocation_text(
+    ...     BitAllocation("measured", "bits", 7.5, 4.0, "measured", 128, 400, 900, (shape,))))
+    bits: 7.00 of a budget of 7.50 (as asked for), spent to lower the sum of error^4
+    curves measured on 400 of 900 training rows, codebooks of at most 128 codes
+    """
+    if allocation.rule == "target_mse":
+        spent = f"bits: {allocation.bits:.2f}, for the mean error asked for"
+    else:
+        why = "as asked for" if allocation.rule == "bits" else "as uniform ratios would take"
+        spent = f"bits: {allocation.bits:.2f} of a budget of {allocation.budget:.2f} ({why})"
+    goal = "the mean error" if allocation.alpha == 1 else f"the sum of error^{allocation.alpha:g}"
+    rows = f"{allocation.rows:,}"
+    if allocation.rows < allocation.training_rows:
+        rows += f" of {allocation.training_rows:,}"
+    how = f"curves measured on {rows} training rows"
+    if allocation.method == "gaussian":
+        how = f"{rows} training rows are too few to measure: curves of Gaussians of their spectra"
+    if allocation.level_split == "published":
+        how += ", levels 4 : 2 : 1"
+    limit = f"codebooks of at most {allocation.max_codes} codes"
+    return f"{spent}, spent to lower {goal}\n{how}, {limit}"
 
 
 def _category_text(category: CategoryPlan) -> str:
@@ -114,7 +145,26 @@ def _profile(category: CategoryPlan) -> CategoryProfile:
 def _title(plan: CompressionPlan) -> str:
     source = plan.source.replace("_", " ")
     ratios = f"{source} ({plan.strategy})" if plan.strategy else source
-    return f"compression plan: ratios {ratios}, codebook sizes by {plan.codebook_sizing}"
+    # The rule fills only what no allocation has decided.
+    sizes = "allocation" if plan.allocation is not None else plan.codebook_sizing
+    return f"compression plan: ratios {ratios}, codebook sizes by {sizes}"
+
+
+def _caption(plan: CompressionPlan) -> str:
+    caption = "latent dims per level: logical(padded) where storage pads; bits: sum of log2"
+    if plan.allocation is None:
+        return caption
+    return f"{caption}; predicted: mean squared error per feature, z-units"
+
+
+def _expected(plan: CompressionPlan) -> dict[str, tuple[str, str]]:
+    """Predicted error and Gaussian reference by category, where bits were allocated."""
+    if plan.allocation is None:
+        return {}
+    return {
+        c.name: (f"{c.predicted_mse:.4f}", f"{c.gaussian_mse:.4f}")
+        for c in plan.allocation.categories
+    }
 
 
 def _logical(levels: Iterable[LevelPlan]) -> Iterable[int]:

@@ -20,7 +20,11 @@ from spinlock.data.cleaning import FeatureCleaner
 from spinlock.data.normalisation import Normaliser
 from spinlock.data.table import FeatureTable
 from spinlock.training.callbacks import Event, EventHandler, progress_event
-from spinlock.training.planning import plan_from_profiles, precompute_compression_ratios
+from spinlock.training.planning import (
+    TrainingStatistics,
+    plan_from_statistics,
+    precompute_compression_ratios,
+)
 from spinlock.training.preprocessing import Matrix, Preprocessing
 from spinlock.training.wording import counted
 
@@ -49,7 +53,8 @@ def fit_in_memory(config: TrainConfig, train: FeatureTable, on_event: EventHandl
     on_event(Event("cleaned", str(cleaner.report_), {"report": cleaner.report_}))
     cleaned = cleaner.transform(train)
     groups = _groups(config, cleaned, cleaner, train.families, on_event)
-    plan = precompute_compression_ratios(config, cleaned, groups)
+    families = cleaner.families_out(train.families)
+    plan = precompute_compression_ratios(config, cleaned, groups, families)
     normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
     normaliser.fit(cleaned[:, groups.order], names=_grouped_names(cleaner, groups))
     return Fitted(Preprocessing(train.names, train.families, cleaner, groups, normaliser), plan)
@@ -100,18 +105,20 @@ def fit_in_passes(
         gram.update(cleaned)
     sample, measured = reservoir.finalise(), gram.finalise()
     groups = _groups(config, sample, cleaner, families, on_event)
-    plan = plan_from_profiles(
-        config,
-        groups,
-        training_rows,
-        lambda name, columns: profile_from_gram(name, measured, columns),
-    )
     normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    grouped = replace(sample, rows=sample.rows[:, groups.order])
     normaliser.fit_statistics(
-        _reordered(moments.finalise(), groups.order),
-        replace(sample, rows=sample.rows[:, groups.order]),
-        _grouped_names(cleaner, groups),
+        _reordered(moments.finalise(), groups.order), grouped, _grouped_names(cleaner, groups)
     )
+    statistics = TrainingStatistics(
+        num_rows=training_rows,
+        profile=lambda name, columns, *, scale_free: profile_from_gram(
+            name, measured, columns, scale_free=scale_free
+        ),
+        normalised=lambda: normaliser.transform(grouped.rows),
+        families=cleaner.families_out(families),
+    )
+    plan = plan_from_statistics(config, groups, statistics)
     return Fitted(Preprocessing(names, families, cleaner, groups, normaliser), plan)
 
 

@@ -16,6 +16,7 @@ from spinlock.data.table import FeatureTable
 from spinlock.training.callbacks import Event, EventHandler, progress_event
 from spinlock.training.fitting import fit_in_memory, fit_in_passes
 from spinlock.training.planning import (
+    allocation_event,
     resolved_config,
     reuses_ratios,
     without_computed_ratios,
@@ -82,6 +83,8 @@ def prepare(
             "--recompute-ratios measures them anew"
         )
         on_event(Event("ratios_reused", message))
+    elif fitted.plan.allocation is not None:
+        on_event(allocation_event(fitted.plan.allocation))
     preprocessing = fitted.preprocessing
     return Prepared(
         config=resolved_config(config, fitted.plan),

@@ -34,6 +34,7 @@ _COMPUTED = {
     "model.compression_ratios_strategy",
     "model.compression_ratios_computed",
     "model.compression_ratios_metrics",
+    "model.compression_ratios_allocation",
 }
 
 
