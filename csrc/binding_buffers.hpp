@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -45,6 +46,18 @@ inline std::int64_t cells(std::int64_t rows, std::int64_t columns) {
     throw_layout_error("rows: expected a matrix of at most 2^63 - 1 elements, got ", rows, " x ",
                        columns, "; pass fewer rows at a time");
   });
+}
+
+inline const float* checked_matrix(const char* name, const RowBuffer& matrix, std::int64_t rows,
+                            std::int64_t width) {
+  const auto& [address, given_rows, columns, stride] = matrix;
+  if (given_rows != rows || rows < 0 || columns != width || (rows > 1 && stride < width)) {
+    throw_layout_error(name, ": expected [", rows, ", ", width, "] of rows that lie one after the ",
+                       "other, got [", given_rows, ", ", columns, "], ", stride,
+                       " elements apart; copy it into that form");
+  }
+  if (rows > 0) cells(rows, std::max(stride, width));
+  return checked<const float>(name, Buffer{address, rows * width}, rows * width);
 }
 
 }  // namespace spinlock

@@ -19,6 +19,7 @@
 #include "codebook_layout.hpp"
 #include "errors.hpp"
 #include "linear_bindings.hpp"
+#include "nested_bindings.hpp"
 #include "quantizer_bindings.hpp"
 #include "ragged_copy.hpp"
 #include "tile_schedule.hpp"
@@ -232,4 +233,5 @@ PYBIND11_MODULE(_C, module) {
   spinlock::bind_packing_plan(module);
   spinlock::bind_quantizer(module);
   spinlock::bind_linear(module);
+  spinlock::bind_nested(module);
 }

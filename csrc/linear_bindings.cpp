@@ -19,18 +19,6 @@ namespace py = pybind11;
 namespace spinlock {
 namespace {
 
-const float* checked_matrix(const char* name, const RowBuffer& matrix, std::int64_t rows,
-                            std::int64_t width) {
-  const auto& [address, given_rows, columns, stride] = matrix;
-  if (given_rows != rows || rows < 0 || columns != width || (rows > 1 && stride < width)) {
-    throw_layout_error(name, ": expected [", rows, ", ", width, "] of rows that lie one after the ",
-                       "other, got [", given_rows, ", ", columns, "], ", stride,
-                       " elements apart; copy it into that form");
-  }
-  if (rows > 0) cells(rows, std::max(stride, width));
-  return checked<const float>(name, Buffer{address, rows * width}, rows * width);
-}
-
 void forward_at(const RaggedLinear& shape, const RowBuffer& input, const Buffer& weight,
                 const std::optional<Buffer>& bias, const std::optional<Buffer>& addend,
                 bool positive, const Buffer& output, int threads, const std::string& isa) {

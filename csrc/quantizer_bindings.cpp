@@ -6,7 +6,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,15 +18,12 @@
 #include "quantize_rows.hpp"
 #include "refresh_codes.hpp"
 #include "simd/isa.hpp"
+#include "state_buffers.hpp"
 
 namespace py = pybind11;
 
 namespace spinlock {
 namespace {
-
-// (EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)
-using StateBuffers = std::tuple<Buffer, Buffer, Buffer, std::optional<Buffer>,
-                                std::optional<Buffer>, double, double>;
 
 const float* checked_rows(const PackingPlan& plan, const RowBuffer& latents) {
   const auto& [address, rows, columns, stride] = latents;
@@ -41,22 +37,6 @@ const float* checked_rows(const PackingPlan& plan, const RowBuffer& latents) {
                        " elements; copy them");
   }
   return checked<const float>("latents", Buffer{address, rows * columns}, rows * columns);
-}
-
-CodeState checked_state(const PackingPlan& plan, const StateBuffers& buffers) {
-  const auto count = static_cast<std::int64_t>(plan.num_quantizers());
-  const auto& [counts, sums, weight, epoch_counts, epoch_skipped, decay, epsilon] = buffers;
-  if (!(decay >= 0.0 && decay < 1.0) || !(epsilon > 0.0 && std::isfinite(epsilon))) {
-    throw_layout_error("decay and epsilon: expected 0 <= decay < 1 and epsilon > 0, got ", decay,
-                       " and ", epsilon, "; 0.99 and 1e-5 are usual");
-  }
-  return {checked<float>("ema_counts", counts, plan.total_codes),
-          checked<float>("ema_sums", sums, plan.weight_size),
-          checked<float>("weight", weight, plan.weight_size),
-          checked<std::int64_t>("epoch_counts", epoch_counts, plan.total_codes),
-          checked<std::int64_t>("epoch_skipped", epoch_skipped, count),
-          decay,
-          epsilon};
 }
 
 void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
@@ -81,7 +61,7 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
       threads,
       resolve_isa(isa)};
   std::optional<CodeState> moved;
-  if (state) moved = checked_state(plan, *state);
+  if (state) moved = checked_state(*state, plan.total_codes, plan.weight_size, count);
   QuantizeOutputs outputs;
   outputs.indices = checked<std::int64_t>("indices", indices, chosen);
   outputs.quantized = checked<float>("quantized", quantized, cells(num_rows, plan.input_width));
@@ -106,7 +86,9 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
 
 void refresh_codes_at(const PackingPlan& plan, const Buffer& counts, const Buffer& sums,
                       const StateBuffers& state, int threads) {
-  const CodeState moved = checked_state(plan, state);
+  const CodeState moved =
+      checked_state(state, plan.total_codes, plan.weight_size,
+                    static_cast<std::int64_t>(plan.num_quantizers()));
   const auto* const batch_counts = checked<const float>("counts", counts, plan.total_codes);
   const auto* const batch_sums = checked<const float>("sums", sums, plan.weight_size);
   const py::gil_scoped_release unlocked;

@@ -46,6 +46,48 @@ _Rows: TypeAlias = tuple[int, int, int, int]
 _State: TypeAlias = tuple[_Buffer, _Buffer, _Buffer, _Buffer | None, _Buffer | None, float, float]
 """(EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)"""
 
+class NestedLevels:
+    """Residual levels of several categories; see spinlock.ops._nested."""
+
+    def __init__(self, levels: Sequence[PackingPlan], widths: Sequence[int]) -> None: ...
+    @property
+    def latent_width(self) -> int: ...
+    @property
+    def input_width(self) -> int: ...
+    @property
+    def total_codes(self) -> int: ...
+    @property
+    def num_quantizers(self) -> int: ...
+    @property
+    def num_levels(self) -> int: ...
+    def step(
+        self,
+        rows: _Rows,
+        weight: _Buffer,
+        *,
+        seen: _Buffer,
+        codes: _Buffer,
+        indices: _Buffer,
+        losses: _Buffer,
+        counts: _Buffer,
+        total: _Buffer,
+        state: _State | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> None: ...
+    def backward(
+        self,
+        num_rows: int,
+        *,
+        seen: _Buffer,
+        codes: _Buffer,
+        counts: _Buffer,
+        grad_total: _Rows | None = None,
+        grad_losses: _Buffer | None = None,
+        grad_rows: _Buffer,
+        threads: int = 1,
+    ) -> None: ...
+
 class RaggedLinear:
     """Affine maps of different shapes, side by side; see spinlock.ops.ragged_linear."""
 

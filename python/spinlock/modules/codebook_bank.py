@@ -9,6 +9,7 @@ from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules._traced_init import initialize_traced
 from spinlock.modules.codebook_state import CodebookState
+from spinlock.modules.codebook_views import CodebookViews
 from spinlock.modules.ema import ema_step
 from spinlock.modules.initialisation import initialize_codebooks
 from spinlock.modules.revival import revive_codes
@@ -183,7 +184,13 @@ class CodebookBank(CodebookState):
         options: dict[str, Any] = {"rotation": rotation, "backend": self.backend}
         if not learn:
             return quantize(latents, part.weight, part.layout, **options)
-        state = AverageState(
+        state = self.average_state(part)
+        return quantize_and_update(latents, part.weight, part.layout, state, **options)
+
+    def average_state(self, part: CodebookViews | None = None) -> AverageState:
+        """What a train step moves, of a part of the codebooks or of all; only counts if frozen."""
+        part = self._part(0, None) if part is None else part
+        return AverageState(
             part.counts,
             None if self.frozen else part.sums,
             part.epoch_counts,
@@ -192,7 +199,6 @@ class CodebookBank(CodebookState):
             self.epsilon,
             self.unit_codes,
         )
-        return quantize_and_update(latents, part.weight, part.layout, state, **options)
 
     @torch.no_grad()
     def revive(

@@ -9,6 +9,7 @@ from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules._beam import categories_searched
 from spinlock.modules._levels import attach_levels, by_level, check_levels, level_orders
+from spinlock.modules._nested_core import NestedCore
 from spinlock.modules._options import CodebookInit, Reduction
 from spinlock.modules._rows import index_rows, latent_rows, masked_rows
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
@@ -97,6 +98,7 @@ class NestedResidualQuantizer(Quantizer):
         self._level_layouts = tuple(
             self.layout.slice(level * len(dims), (level + 1) * len(dims)) for level in range(levels)
         )
+        self._core = NestedCore(self._level_layouts, self.category_widths)
         self._categories = CodebookLayout((1,) * len(dims), self.category_widths)
         self._level_ranges, orders = level_orders(self.layout, levels, self.category_widths)
         for name, order in orders.items():
@@ -125,6 +127,11 @@ class NestedResidualQuantizer(Quantizer):
         detached = rows.detach()
         if self.training and self.bank.may_wait:
             self._initialize_missing(detached)
+        at_once = self._core.step(rows, self.bank, learn=self.training) if mask is None else None
+        if at_once is not None:
+            tokens = at_once.indices.permute(1, 2, 0).reshape(len(rows), self.indices_width)
+            losses = at_once.commitment, at_once.commitment.detach()
+            return self._output(lead, at_once.quantized, tokens, losses, at_once.counts)
         levels, step, summed = self._descend(detached, learn=self.training)
         if self.training and mask is not None:
             self._uncount(mask)
@@ -132,17 +139,10 @@ class NestedResidualQuantizer(Quantizer):
         result = with_gradients(
             attached, self.bank.weight, self.layout, step, backend=self.bank.backend
         )
-        quantized = self._straight_through(rows, summed.to(levels.dtype), step)
+        quantized = self._straight_through(rows, summed.to(levels.dtype), step).to(rows.dtype)
         tokens = step.indices.index_select(1, self._token_order)
-        return QuantizerOutput(
-            quantized.to(rows.dtype).view(*lead, self.latent_width),
-            tokens.view(*lead, self.indices_width),
-            self._losses(
-                result.commitment.index_select(0, self._token_order),
-                result.codebook_loss.index_select(0, self._token_order),
-            ),
-            QuantizerUsage(step.counts.index_select(0, self._code_order).to(torch.int64)),
-        )
+        losses = result.commitment, result.codebook_loss
+        return self._output(lead, quantized, tokens, losses, step.counts)
 
     def decode(self, indices: Tensor) -> Tensor:
         """Indices [..., C * L] -> [..., latent_width] in the module's dtype (float32 at first).
@@ -225,6 +225,23 @@ class NestedResidualQuantizer(Quantizer):
         order = self._token_order
         return UsageSummary(
             usage.utilization[order], usage.perplexity[order], usage.dead, usage.skipped[order]
+        )
+
+    def _output(
+        self,
+        lead: Sequence[int],
+        quantized: Tensor,
+        tokens: Tensor,
+        losses: tuple[Tensor, Tensor],
+        counts: Tensor,
+    ) -> QuantizerOutput:
+        """Rows, tokens that are category-major; losses and counts that are level-major."""
+        commitment, codebook = (each.index_select(0, self._token_order) for each in losses)
+        return QuantizerOutput(
+            quantized.view(*lead, self.latent_width),
+            tokens.view(*lead, self.indices_width),
+            self._losses(commitment, codebook),
+            QuantizerUsage(counts.index_select(0, self._code_order).to(torch.int64)),
         )
 
     def _initialize_missing(self, rows: Tensor) -> None:

@@ -2,11 +2,13 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from spinlock.layout import CodebookLayout
+from spinlock.ops._backend import AverageState
 from spinlock.ops.padding import padding_plan
 
-__all__ = ["count_rows", "move_averages", "normalize_codes"]
+__all__ = ["count_rows", "mark_changed", "move_averages", "normalize_codes"]
 
 
 def move_averages(
@@ -77,3 +79,10 @@ def normalize_codes(
         active = plan.sum_by_quantizer(batch_counts) > 0
         length = length.where(active[plan.code_quantizer], 1.0)
     weight.copy_(values / length[plan.element_code])
+
+
+def mark_changed(weight: Tensor, state: AverageState) -> None:
+    """Tells autograd, which would otherwise use changed values that it kept."""
+    if state.ema_sums is not None:
+        for tensor in (weight, state.ema_counts, state.ema_sums):
+            increment_version(tensor)

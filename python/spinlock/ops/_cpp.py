@@ -17,6 +17,7 @@ from torch import Tensor
 from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
+from spinlock.ops._addresses import matrix, span
 from spinlock.ops._backend import Step
 
 __all__ = [
@@ -63,9 +64,9 @@ def nearest_codes(
     indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64) if out is None else out
     _C.quantize_rows(
         layout.plan,
-        _matrix(rows),
-        _span(codes),
-        indices=_span(indices),
+        matrix(rows),
+        span(codes),
+        indices=span(indices),
         threads=_threads(threads),
         isa=isa,
     )
@@ -91,11 +92,11 @@ def accumulate_codes(
     sums = _empty(layout.weight_size)
     _C.quantize_rows(
         layout.plan,
-        _matrix(rows),
+        matrix(rows),
         None,
-        given=_span(chosen),
-        counts=_span(counts),
-        sums=_span(sums),
+        given=span(chosen),
+        counts=span(counts),
+        sums=span(sums),
         threads=_threads(threads),
         isa=isa,
     )
@@ -150,7 +151,7 @@ def train_step(
         InputError: state of another type or form in memory.
         LayoutError: state of another size, or a decay or epsilon out of range.
     """
-    state = _state(weight, ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon)
+    state = state_spans(weight, ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon)
     return _step(latents, weight, layout, state, threads, isa)
 
 
@@ -175,8 +176,8 @@ def refresh_codes(
         weight: this and the rest as in :func:`train_step`.
     """
     counts, sums = _flat("counts", counts), _flat("sums", sums)
-    state = _state(weight, ema_counts, ema_sums, epoch_counts, None, decay, epsilon)
-    _C.refresh_codes(layout.plan, _span(counts), _span(sums), state, threads=_threads(threads))
+    state = state_spans(weight, ema_counts, ema_sums, epoch_counts, None, decay, epsilon)
+    _C.refresh_codes(layout.plan, span(counts), span(sums), state, threads=_threads(threads))
 
 
 _State = tuple[
@@ -209,12 +210,12 @@ def _step(
     counts = _empty(layout.total_codes)
     _C.quantize_rows(
         layout.plan,
-        _matrix(rows),
-        _span(weight),
-        indices=_span(indices),
-        quantized=_span(quantized),
-        losses=_span(losses),
-        counts=_span(counts),
+        matrix(rows),
+        span(weight),
+        indices=span(indices),
+        quantized=span(quantized),
+        losses=span(losses),
+        counts=span(counts),
         state=state,
         threads=_threads(threads),
         isa=isa,
@@ -248,7 +249,7 @@ def _widened(name: str, values: Tensor) -> Tensor:
     return values.detach().to(torch.float32)
 
 
-def _state(
+def state_spans(
     weight: Tensor,
     ema_counts: Tensor,
     ema_sums: Tensor,
@@ -274,15 +275,7 @@ def _in_place(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[int, int]:
             f"{name}: expected contiguous {dtype} on the CPU, for it changes in place, got "
             f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; convert it once"
         )
-    return _span(tensor)
-
-
-def _matrix(rows: Tensor) -> tuple[int, int, int, int]:
-    return rows.data_ptr(), rows.shape[0], rows.shape[1], rows.stride(0)
-
-
-def _span(tensor: Tensor) -> tuple[int, int]:
-    return tensor.data_ptr(), tensor.numel()
+    return span(tensor)
 
 
 def _threads(threads: int | None) -> int:

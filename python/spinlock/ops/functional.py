@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import increment_version
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _steps, _torch
+from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, Quantized, Step, check_backend
 from spinlock.ops._fused import with_gradients
 from spinlock.ops._library import layout_spec
@@ -222,7 +222,7 @@ def quantize_and_update(
         )
     if not is_traced(latents, weight):
         step = _steps.train_step(latents, weight, layout, state, backend)
-        _mark_changed(weight, state)
+        mark_changed(weight, state)
         return with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
     check_backend(backend)
     spec = layout_spec(layout)
@@ -233,13 +233,6 @@ def quantize_and_update(
         return result
     step = Step(*OPS.train_step(latents.detach(), weight, *state, *spec, backend))
     return with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
-
-
-def _mark_changed(weight: Tensor, state: AverageState) -> None:
-    """Tells autograd, which would otherwise use changed values that it kept."""
-    if state.ema_sums is not None:
-        for tensor in (weight, state.ema_counts, state.ema_sums):
-            increment_version(tensor)
 
 
 def _check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> None:

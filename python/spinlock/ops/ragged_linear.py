@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from spinlock import _C
 from spinlock.errors import InputError
+from spinlock.ops._addresses import matrix, span
 from spinlock.ops._traced import is_traced, is_transformed
 
 __all__ = ["fits_core", "plain_ragged_linear", "ragged_linear"]
@@ -117,12 +118,12 @@ class _RaggedLinear(torch.autograd.Function):
         matrices = weight.contiguous()
         bias, addend = (None if each is None else each.contiguous() for each in (bias, addend))
         shape.forward(
-            _matrix(rows),
-            _span(matrices),
+            matrix(rows),
+            span(matrices),
             bias=_given(bias),
             addend=_given(addend),
             positive=relu,
-            output=_span(output),
+            output=span(output),
             threads=torch.get_num_threads(),
         )
         ctx.save_for_backward(rows, weight, output if relu else None)
@@ -141,10 +142,10 @@ class _RaggedLinear(torch.autograd.Function):
         to_weight = torch.empty_like(weight) if wants_weight else None
         to_bias = weight.new_empty(len(weight), 1, shape.most_out) if wants_bias else None
         shape.backward(
-            _matrix(rows),
-            _span(weight),
+            matrix(rows),
+            span(weight),
             output=_given(output),
-            grad=_matrix(grad),
+            grad=matrix(grad),
             grad_input=_given(to_x),
             grad_weight=_given(to_weight),
             grad_bias=_given(to_bias),
@@ -193,13 +194,5 @@ def _check(
         raise InputError("bias and addend: expected one of them at most, got both; add them up")
 
 
-def _matrix(rows: Tensor) -> tuple[int, int, int, int]:
-    return rows.data_ptr(), rows.shape[0], rows.shape[1], rows.stride(0)
-
-
-def _span(tensor: Tensor) -> tuple[int, int]:
-    return tensor.data_ptr(), tensor.numel()
-
-
 def _given(tensor: Tensor | None) -> tuple[int, int] | None:
-    return None if tensor is None else _span(tensor)
+    return None if tensor is None else span(tensor)

@@ -1,0 +1,129 @@
+"""All residual levels of all categories in one call of the C++ core, and their gradients in one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spinlock import _C
+from spinlock.ops import _cpp
+from spinlock.ops._addresses import matrix, span
+from spinlock.ops._averages import mark_changed
+from spinlock.ops._backend import AverageState, resolve_fused
+from spinlock.ops._traced import is_traced
+
+__all__ = ["NestedStep", "nested_step", "takes_nested"]
+
+
+class NestedStep(NamedTuple):
+    """What :func:`nested_step` returns, for L levels of C categories, Q = L C, level-major.
+
+    Attributes:
+        quantized: float32 [B, latent_width], the levels' codes added up; its gradient goes straight
+            through to the rows.
+        indices: int64 [L, B, C].
+        commitment: float32 [Q], mean over usable rows and dims of (x - stop_gradient(c))^2.
+        counts: float32 [total_codes], usable rows of this batch per code.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    commitment: Tensor
+    counts: Tensor
+
+
+def takes_nested(backend: str | None, rows: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`nested_step` does what the levels one by one would do, on the core.
+
+    Rows and codes are float32 on a CPU, codes have no gradient, and nobody watches the call.
+
+    Raises:
+        InputError: a backend that is not known or cannot take the tensors.
+    """
+    plain = rows.dtype is torch.float32 and weight.dtype is torch.float32
+    if not plain or weight.requires_grad or is_traced(rows, weight):
+        return False
+    return cast(object, resolve_fused(backend, rows, weight)) is _cpp
+
+
+def nested_step(
+    rows: Tensor, weight: Tensor, levels: _C.NestedLevels, state: AverageState | None
+) -> NestedStep:
+    """Each level looks up, of every category, the first coordinates of what is left, and learns.
+
+    Args:
+        rows: float32 [B, latent_width] on the CPU.
+        weight: float32 [weight_size], all codebooks, level-major.
+        levels: the shapes.
+        state: moving averages and counters, changed in place with the weight; None: all stays.
+    """
+    return NestedStep(*_Nested.apply(rows, weight, levels, state))  # type: ignore[no-untyped-call]
+
+
+class _Nested(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, weight: Tensor, levels: _C.NestedLevels, state: AverageState | None
+    ) -> tuple[Tensor, ...]:
+        rows = rows if rows.stride(1) == 1 else rows.contiguous()
+        count, categories = len(rows), levels.num_quantizers // levels.num_levels
+        seen, codes = _empty(count * levels.input_width), _empty(count * levels.input_width)
+        indices = torch.empty(levels.num_levels, count, categories, dtype=torch.int64, device="cpu")
+        losses, counts = _empty(levels.num_quantizers), _empty(levels.total_codes)
+        total = _empty(count, levels.latent_width)
+        levels.step(
+            matrix(rows),
+            span(weight),
+            seen=span(seen),
+            codes=span(codes),
+            indices=span(indices),
+            losses=span(losses),
+            counts=span(counts),
+            total=span(total),
+            state=None if state is None else _state_spans(weight, state),
+            threads=torch.get_num_threads(),
+        )
+        if state is not None:
+            mark_changed(weight, state)
+        ctx.levels = levels
+        ctx.set_materialize_grads(False)
+        # Rows and codes, never the codebooks: those change in place.
+        ctx.save_for_backward(seen, codes, counts)
+        ctx.mark_non_differentiable(indices, counts)
+        return total, indices, losses, counts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        seen, codes, counts = ctx.saved_tensors
+        levels: _C.NestedLevels = ctx.levels
+        to_total, _, to_losses, _ = grads
+        if to_total is not None and to_total.stride(1) != 1:
+            to_total = to_total.contiguous()
+        count = seen.numel() // levels.input_width
+        to_rows = _empty(count, levels.latent_width)
+        levels.backward(
+            count,
+            seen=span(seen),
+            codes=span(codes),
+            counts=span(counts),
+            grad_total=None if to_total is None else matrix(to_total),
+            grad_losses=None if to_losses is None else span(to_losses.contiguous()),
+            grad_rows=span(to_rows),
+            threads=torch.get_num_threads(),
+        )
+        return to_rows, None, None, None
+
+
+def _state_spans(weight: Tensor, state: AverageState) -> Any:
+    counts, sums, epoch_counts, epoch_skipped, decay, epsilon, _ = state
+    averages = counts, cast(Tensor, sums), epoch_counts, epoch_skipped
+    return _cpp.state_spans(weight, *averages, decay, epsilon)
+
+
+def _empty(*shape: int) -> Tensor:
+    """Said in full: the default type and device may be others."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
