@@ -12,7 +12,9 @@ import spinlock
 
 RunCommand = Callable[..., Any]
 
-COMMANDS = ("train-vqvae", "analyze", "encode", "decode", "diagnose", "info", "export")
+COMMANDS = (
+    "train-vqvae", "analyze", "compare", "encode", "decode", "diagnose", "info", "export"
+)  # fmt: skip
 
 
 def spawn(*arguments: str) -> subprocess.CompletedProcess[str]:

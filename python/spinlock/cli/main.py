@@ -10,6 +10,7 @@ import typer
 
 from spinlock import __version__
 from spinlock.cli.analyze import analyze
+from spinlock.cli.compare import compare
 from spinlock.cli.decode import decode
 from spinlock.cli.diagnose import diagnose
 from spinlock.cli.encode import encode
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("train-vqvae")(train_vqvae)
 app.command("analyze")(analyze)
+app.command("compare")(compare)
 app.command("encode")(encode)
 app.command("decode")(decode)
 app.command("diagnose")(diagnose)
