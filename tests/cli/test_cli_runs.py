@@ -245,3 +245,55 @@ def test_an_output_without_arrows_gets_escapes(
     ended = run_command("analyze", "--config", config_file, "--quiet")
     assert ended.code == 0, ended.err
     assert b"\\u2192 Ratios" in written.getvalue()
+
+
+def test_the_curve_of_bits_is_a_table_a_figure_and_json(
+    run_command: RunCommand, config_file: Path
+) -> None:
+    ended = run_command("analyze", "--config", config_file, "--curve")
+    assert ended.code == 0, ended.err
+    assert "how many bits do I need?" in ended.out
+    assert "nothing was trained and nothing was written" in ended.err
+    drawn = run_command("analyze", "--config", config_file, "--figure", "x.svg", "--json")
+    assert drawn.code == 0, drawn.err
+    curve = json.loads(drawn.out)["curve"]
+    assert [p["bits"] for p in curve["allocated"]] == sorted(p["bits"] for p in curve["allocated"])
+    assert Path("x.svg").read_text().startswith("<?xml")
+    again = run_command("analyze", "--config", config_file, "--figure", "x.svg", "-q")
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.pdf", "must end in .svg or .png"),
+        ("missing/x.svg", "the folder 'missing' does not exist"),
+        ("other.png", "exists and is no report of spinlock"),
+    ],
+)
+def test_figures_that_cannot_be_written_are_refused_first(
+    name: str, says: str, run_command: RunCommand, config_file: Path
+) -> None:
+    Path("other.png").write_text("a picture of my own")
+    ended = run_command("analyze", "--config", config_file, "--figure", name)
+    assert ended.code == 2
+    assert says in ended.err
+    assert ended.out == ""
+    forced = run_command(
+        "analyze", "--config", config_file, "--figure", "other.png", "--overwrite", "-q"
+    )
+    assert forced.code == 0, forced.err
+
+
+def test_a_run_with_rate_distortion_prints_what_it_expects(
+    run_command: RunCommand, config_file: Path
+) -> None:
+    chosen = ("--set", "model.auto_compression_strategy=rate_distortion")
+    ended = run_command("train-vqvae", "--config", config_file, *chosen)
+    assert ended.code == 0, ended.err
+    assert "predicted" in ended.out
+    assert "note: " in ended.err
+    assert "too few to measure" in ended.out + ended.err
+    told = run_command("info", "run")
+    assert told.code == 0
+    assert "codebook sizes by allocation" in " ".join(told.out.split())

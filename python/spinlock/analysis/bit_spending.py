@@ -54,8 +54,6 @@ def spend_bits(curves: Curves, bits: float, alpha: float) -> dict[str, Sizes]:
     >>> spend_bits(curves, 2.6, alpha=1.0)
     {'hard': (3,), 'easy': (2,)}
     """
-    hulls = _hulls(curves, alpha)
-    chosen = {name: hull[0] for name, hull in hulls.items()}
     left = bits - fewest_bits(curves)
     if left < -_ROUNDING:
         raise ConfigError(
@@ -63,7 +61,8 @@ def spend_bits(curves: Curves, bits: float, alpha: float) -> dict[str, Sizes]:
             f"{len(curves)} categories take {fewest_bits(curves):.2f} bits; give more bits, or "
             "lower the number of levels or categories"
         )
-    sizes = {name: point.codebook_sizes for name, point in chosen.items()}
+    hulls = _hulls(curves, alpha)
+    sizes = {name: hull[0].codebook_sizes for name, hull in hulls.items()}
     for step in _steps(hulls, alpha):
         if step.bits > left + _ROUNDING:
             sizes[step.name] = _sizes_between(step.start, step.end, left)
@@ -84,18 +83,23 @@ def reach_error(curves: Curves, target: float, alpha: float) -> dict[str, Sizes]
     >>> reach_error(curves, 0.5, alpha=4.0)
     {'a': (4,), 'b': (2,)}
     """
+    for chosen in greedy_path(curves, alpha):
+        if mean_error(chosen) <= target:
+            return {name: point.codebook_sizes for name, point in chosen.items()}
+    raise ConfigError(
+        f"target_mse {target:g} is out of reach: with the largest codebooks allowed the predicted "
+        f"mean error is {mean_error(chosen):.4g}; raise target_mse or max_codes"
+    )
+
+
+def greedy_path(curves: Curves, alpha: float) -> Iterator[dict[str, OperatingPoint]]:
+    """The points of all categories at the start and after every whole step, bits ascending."""
     hulls = _hulls(curves, alpha)
     chosen = {name: hull[0] for name, hull in hulls.items()}
-    steps = _steps(hulls, alpha)
-    while mean_error(chosen) > target:
-        step = next(steps, None)
-        if step is None:
-            raise ConfigError(
-                f"target_mse {target:g} is out of reach: with the largest codebooks allowed the "
-                f"predicted mean error is {mean_error(chosen):.4g}; raise target_mse or max_codes"
-            )
+    yield dict(chosen)
+    for step in _steps(hulls, alpha):
         chosen[step.name] = step.end
-    return {name: point.codebook_sizes for name, point in chosen.items()}
+        yield dict(chosen)
 
 
 def fewest_bits(curves: Curves) -> float:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from spinlock.analysis.allocation_record import RATE_DISTORTION, BitAllocation
 from spinlock.analysis.bit_allocation import allocate_bits
-from spinlock.analysis.category_curves import FEWEST_ROWS
+from spinlock.analysis.budget_curve import BudgetCurve, budget_curve
+from spinlock.analysis.category_curves import FEWEST_ROWS, measure_curves
 from spinlock.analysis.plan import CompressionPlan, build_plan, plan_from_saved_ratios
 from spinlock.analysis.profile import CategoryProfile, profile_category
 from spinlock.analysis.ratios import AutoRatios, UniformRatios, parse_compression_ratios
@@ -29,6 +32,7 @@ from spinlock.training.wording import counted
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
     from spinlock.data.categories import CategoryGroups
+    from spinlock.training.prepared import Prepared
 
 UNIFORM_DEFAULT = (0.5, 1.0, 1.5)
 
@@ -175,6 +179,25 @@ def resolved_config(config: TrainConfig, plan: CompressionPlan) -> TrainConfig:
     )
 
 
+def budget_curve_of(prepared: Prepared) -> BudgetCurve:
+    """What more or fewer bits would buy, measured on a prepared run's training rows.
+
+    With the levels, limits and exponent of its configuration, whatever its strategy.
+
+    Raises:
+        DataError: fewer than two training rows.
+    """
+    options = prepared.config.model.rate_distortion.options()
+    curves = measure_curves(
+        _by_category(prepared.preprocessing.groups, prepared.train),
+        num_levels=prepared.plan.num_levels,
+        level_split=options.level_split,
+        max_codes=options.max_codes,
+        seed=prepared.config.random_seed,
+    )
+    return budget_curve(curves, options.alpha)
+
+
 def allocation_event(allocation: BitAllocation) -> Event:
     """What a run says of its bits: where they went, or that nothing could be measured."""
     details = {"bits": allocation.bits, "budget": allocation.budget, "rows": allocation.rows}
@@ -209,13 +232,8 @@ def _allocate(
     uniform = build_plan(
         ratios=UniformRatios(spread_over_levels(UNIFORM_DEFAULT, num_levels)), **dimensions
     )
-    rows, start = statistics.normalised(), 0
-    by_category = {}
-    for name, size in zip(groups.names, groups.sizes, strict=True):
-        by_category[name] = rows[:, start : start + size]
-        start += size
     return allocate_bits(
-        by_category,
+        _by_category(groups, statistics.normalised()),
         default_bits=uniform.bits,
         options=config.model.rate_distortion.options(),
         num_levels=num_levels,
@@ -223,6 +241,15 @@ def _allocate(
         training_rows=statistics.num_rows,
         seed=config.random_seed,
     )
+
+
+def _by_category(groups: CategoryGroups, rows: Matrix) -> dict[str, Matrix]:
+    """Views of rows ``[n, D]`` whose columns are in the order of the categories."""
+    stops = np.cumsum(groups.sizes)
+    return {
+        name: rows[:, stop - size : stop]
+        for name, size, stop in zip(groups.names, groups.sizes, stops, strict=True)
+    }
 
 
 def _given_sizes(config: TrainConfig) -> dict[str, tuple[int, ...]]:
