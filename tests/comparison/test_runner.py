@@ -249,6 +249,36 @@ def test_bits_are_the_users_where_given(config: TrainConfig, tmp_path: Path) -> 
         compare(config, settings(bits=3.0, num_seeds=1), tmp_path / "few")
 
 
+@pytest.mark.parametrize("bits", [None, 18.0])
+def test_a_strategy_that_spends_bits_is_told_how_many(
+    config: TrainConfig, tmp_path: Path, bits: float | None
+) -> None:
+    asked = settings(strategies="uniform,rate_distortion", bits=bits, num_seeds=1)
+    # Its own budget does not count.
+    own = changed(config, model={"rate_distortion": {"bits": 60.0}})
+    record = compare(own, asked, tmp_path / "out", keep_models=True)
+    row = record.rows["rate_distortion", 0, None]
+    assert row.metrics is not None
+    assert row.own_bits is not None
+    assert row.budget == (bits or record.rows["uniform", 0, None].own_bits)
+    assert row.budget - 1.5 < row.own_bits <= row.budget + 1e-6
+    assert row.metrics.bits == pytest.approx(row.budget, abs=0.05)
+    run = read_run(tmp_path / "out" / "runs" / "rate_distortion-seed-0" / "epoch_0002")
+    uniform = read_run(tmp_path / "out" / "runs" / "uniform-seed-0" / "epoch_0002")
+    assert run.plan.codebook_sizes != uniform.plan.codebook_sizes
+
+
+def test_bits_that_a_strategy_cannot_spend_are_a_row_that_says_so(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    asked = settings(strategies="uniform,rate_distortion", bits=40.0, num_seeds=1)
+    record = compare(config, asked, tmp_path / "out")
+    uniform, other = record.wanted
+    assert uniform.metrics is not None
+    assert other.metrics is None
+    assert "rate_distortion.bits is 40" in (other.note or "")
+
+
 def test_data_without_labels_have_no_accuracy(config: TrainConfig, tmp_path: Path) -> None:
     arrays = dict(np.load(config.dataset_path))
     del arrays["labels"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spinlock.analysis.ratios import UniformRatios, parse_compression_ratios
 from spinlock.comparison import downstream
 from spinlock.comparison.budget import Budgeted, at_budget
 from spinlock.comparison.measuring import Fitted, gaussian_gap, measured, spectrum
@@ -22,6 +23,7 @@ from spinlock.comparison.rows import Accuracy, Row
 from spinlock.comparison.settings import PEERS, UNIFORM
 from spinlock.comparison.splits import Split, arranged
 from spinlock.data.table import FeatureTable
+from spinlock.errors import ConfigError
 from spinlock.training.callbacks import Callback
 from spinlock.training.folder import RunDirectory
 from spinlock.training.pipeline import train
@@ -89,12 +91,15 @@ class Contenders:
             KeyboardInterrupt: a signal came.
             ConfigError, DataError: a run that cannot be.
         """
+        shared = self.shared.plan
         started = time.perf_counter()
-        plan = (
-            self._prepared(strategy_config(self.config, name)).plan if self._plans(name) else None
-        )
+        try:
+            plan = self._prepared(self._planning(name)).plan if self._plans(name) else shared
+        except ConfigError as error:
+            # Such as bits that a strategy cannot spend; the others can go on.
+            return self._empty(name, str(error))
         planning = time.perf_counter() - started
-        budgeted = at_budget(plan or self.shared.plan, self.budget)
+        budgeted = at_budget(plan, self.budget)
         fitted = self._fitted(name, budgeted.plan)
         if isinstance(fitted, str):
             return self._empty(name, fitted)
@@ -119,6 +124,13 @@ class Contenders:
             training_rows=len(self.split.training),
             held_out_rows=len(self.split.held_out),
         )
+
+    def _planning(self, name: str) -> TrainConfig:
+        """The configuration that a strategy plans with."""
+        written = parse_compression_ratios(self.config.model.compression_ratios)
+        # Of its own accord rate_distortion spends what the published uniform ratios would.
+        told = self._bits is not None or isinstance(written, UniformRatios)
+        return strategy_config(self.config, name, self.budget if told else None)
 
     def _plans(self, name: str) -> bool:
         return name not in PEERS and name != UNIFORM

@@ -16,6 +16,7 @@ from spinlock.comparison.table import (
     cell,
     change_text,
     number,
+    short_note,
     verdict_lines,
 )
 from spinlock.config import dump_config
@@ -111,7 +112,7 @@ def summary_table(
     for line in summarise(record.settings, record.wanted):
         cells = [cell(line, figure, form) for figure, form in figures.values()]
         if changes:
-            cells.append(change_text(line) or line.note or "")
+            cells.append(change_text(line) or short_note(line))
         rows.append((line.name, tuple(cells)))
     headings = (*figures, against) if changes else tuple(figures)
     return PageTable("Mean over splits; ± spread over seeds.", headings, tuple(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spinlock.analysis.allocation_record import RATE_DISTORTION
 from spinlock.analysis.compression_plan import CompressionPlan
 from spinlock.analysis.ratios import AutoRatios, UniformRatios, parse_compression_ratios
 from spinlock.analysis.strategies import PUBLISHED_LEVELS, spread_over_levels
@@ -35,11 +36,12 @@ def comparable(config: TrainConfig) -> TrainConfig:
     )
 
 
-def strategy_config(config: TrainConfig, name: str) -> TrainConfig:
+def strategy_config(config: TrainConfig, name: str, bits: float | None = None) -> TrainConfig:
     """The configuration with the ratios of a strategy: ``uniform`` or a registered one.
 
     ``uniform`` is the configuration's own list of ratios where it has one for all categories, else
-    the published [0.5, 1.0, 1.5].
+    the published [0.5, 1.0, 1.5].  ``rate_distortion``, which spends bits itself, is told
+    ``bits``; None: as many as the published ratios have.
 
     >>> from spinlock.config import make_config
     >>> base = make_config({"dataset_path": "x.npz", "model": {"num_levels": 2}})
@@ -47,6 +49,8 @@ def strategy_config(config: TrainConfig, name: str) -> TrainConfig:
     [0.5, 1.5]
     >>> strategy_config(base, "variance").model.auto_compression_strategy
     'variance'
+    >>> strategy_config(base, "rate_distortion", 90.0).model.rate_distortion.bits
+    90.0
     """
     ratios = parse_compression_ratios(config.model.compression_ratios)
     given = PUBLISHED_LEVELS if isinstance(ratios, AutoRatios) else ratios.num_levels
@@ -55,8 +59,15 @@ def strategy_config(config: TrainConfig, name: str) -> TrainConfig:
         own = ratios.ratios if isinstance(ratios, UniformRatios) else None
         chosen = list(own or spread_over_levels(UNIFORM_RATIOS, levels))
         return changed(config, model={"compression_ratios": chosen, "num_levels": levels})
-    automatic = {"compression_ratios": "auto", "auto_compression_strategy": name}
-    return changed(config, model={**automatic, "num_levels": levels})
+    model = {
+        "compression_ratios": "auto",
+        "auto_compression_strategy": name,
+        "num_levels": levels,
+    }
+    if name == RATE_DISTORTION:
+        options = config.model.rate_distortion.model_dump()
+        model["rate_distortion"] = {**options, "bits": bits, "target_mse": None}
+    return changed(config, model=model)
 
 
 def planned_config(config: TrainConfig, plan: CompressionPlan) -> TrainConfig:

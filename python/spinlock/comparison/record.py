@@ -24,7 +24,7 @@ FORMAT = 1
 NAME, PAGE = "compare.json", "compare.html"
 MARK = "spinlock compare"
 
-# Keys that decide nothing that is measured, or that strategies decide.
+# Keys that decide nothing that is measured, or that a comparison sets.
 _FREE = (
     "dataset_path",
     "logging",
@@ -33,9 +33,8 @@ _FREE = (
     "training.checkpoint_every_n_epochs",
     "training.keep_checkpoints",
     "model.auto_compression_strategy",
-    "model.compression_ratios_strategy",
-    "model.compression_ratios_computed",
-    "model.compression_ratios_metrics",
+    "model.rate_distortion.bits",
+    "model.rate_distortion.target_mse",
 )
 
 

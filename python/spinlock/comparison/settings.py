@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spinlock.analysis._names import unknown
-from spinlock.analysis.strategies import STRATEGIES
+from spinlock.analysis.strategies import strategy_names
 from spinlock.errors import ConfigError
 
 UNIFORM = "uniform"
@@ -53,8 +53,8 @@ class ComparisonSettings:
 
 
 def known_strategies() -> tuple[str, ...]:
-    """``uniform``, then every registered strategy."""
-    return (UNIFORM, *STRATEGIES)
+    """``uniform``, then every strategy that a configuration may name."""
+    return (UNIFORM, *strategy_names())
 
 
 def comparison_settings(

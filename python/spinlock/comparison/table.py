@@ -34,6 +34,7 @@ CODES = {
     "parameters": ("parameters", ",.0f"),
     "seconds": ("seconds", ".1f"),
 }
+_SHORT = 50
 # Figures that are shown with their spread.
 _SPREAD = ("worst", "mean")
 
@@ -55,7 +56,7 @@ def error_table(record: ComparisonRecord) -> Table:
     for line in summarise(settings, record.wanted):
         cells = [cell(line, figure, form) for figure, form in ERRORS.values()]
         done = f"{len(line.rows)}/{line.splits}"
-        table.add_row(Text(line.name), done, *cells, change_text(line) or line.note or "")
+        table.add_row(Text(line.name), done, *cells, change_text(line) or short_note(line))
     return table
 
 
@@ -97,7 +98,18 @@ def verdict_lines(record: ComparisonRecord) -> list[str]:
     """One sentence per contender, and why others could not run."""
     lines = summarise(record.settings, record.wanted)
     said = [line.verdict for line in lines if line.verdict]
-    return said + [f"{line.name} did not run: {line.note}" for line in lines if line.note]
+    for line in lines:
+        if line.note:
+            where = "did not run on every split" if line.rows else "did not run"
+            said.append(f"{line.name} {where}: {line.note}")
+    return said
+
+
+def short_note(line: Line) -> str:
+    """Why a contender did not run, if that fits a cell; empty where it ran."""
+    if line.note is None or line.rows:
+        return ""
+    return line.note if len(line.note) <= _SHORT else "did not run: see below"
 
 
 def cell(line: Line, figure: str, form: str) -> str:
