@@ -18,7 +18,6 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,14 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
 from bench.quality_grid import CONFIGS, RESULTS, environment
 from spinlock.analysis.rate_distortion import gaussian_distortion
+from spinlock.comparison.downstream import CLASSIFIERS, score
 from spinlock.config import TrainConfig, load_config
 from spinlock.data import load_table
 from spinlock.data.split import split_rows
@@ -42,10 +39,6 @@ from spinlock.training.prepare import prepare
 
 Matrix = NDArray[Any]
 SIZES = (4, 8, 16, 32, 64, 128)
-CLASSIFIERS: dict[str, Callable[[], Any]] = {
-    "logistic regression": lambda: LogisticRegression(max_iter=300),
-    "random forest": lambda: RandomForestClassifier(300, random_state=0),
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,17 +126,10 @@ def downstream(config: TrainConfig, result: TrainResult) -> dict[str, dict[str, 
         scores[name] = {}
         for view, (training, held_out) in views.items():
             fitted = make().fit(training, labels[0])
-            scores[name][view] = _score(fitted, held_out, labels[1])
+            scores[name][view] = score(fitted, held_out, labels[1])
             if view == "raw":
-                scores[name]["raw, then decoded"] = _score(fitted, decoded[1], labels[1])
+                scores[name]["raw, then decoded"] = score(fitted, decoded[1], labels[1])
     return scores
-
-
-def _score(fitted: Any, x: Any, labels: Matrix) -> float:
-    """Accuracy; for two classes, of which one may be rare, the area under the ROC curve."""
-    if len(fitted.classes_) == 2:
-        return float(roc_auc_score(labels, fitted.predict_proba(x)[:, 1]))
-    return float(accuracy_score(labels, fitted.predict(x)))
 
 
 def records() -> list[dict[str, Any]]:

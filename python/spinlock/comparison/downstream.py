@@ -49,10 +49,7 @@ def usable_labels(training: Labels | None, held_out: Labels | None) -> bool:
 def raw_scores(
     training: Matrix, held_out: Matrix, labels: Labels, held_out_labels: Labels
 ) -> Scores:
-    """Score per classifier on z-scored features as they are, fitted on training rows.
-
-    Accuracy; for two classes, of which one may be rare, the area under the ROC curve.
-    """
+    """:func:`score` per classifier on z-scored features as they are, fitted on training rows."""
     return {
         name: fit_and_score(name, training, held_out, labels, held_out_labels)
         for name in CLASSIFIERS
@@ -89,6 +86,11 @@ def fit_and_score(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = CLASSIFIERS[classifier]().fit(training[:MOST_ROWS], labels[:MOST_ROWS])
-    if len(fitted.classes_) == 2 and np.isin(held_out_labels, fitted.classes_).all():
-        return float(roc_auc_score(held_out_labels, fitted.predict_proba(held_out)[:, 1]))
-    return float(accuracy_score(held_out_labels, fitted.predict(held_out)))
+    return score(fitted, held_out, held_out_labels)
+
+
+def score(fitted: Any, x: Any, labels: Labels) -> float:
+    """Accuracy; for two classes, of which one may be rare, the area under the ROC curve."""
+    if len(fitted.classes_) == 2 and np.isin(labels, fitted.classes_).all():
+        return float(roc_auc_score(labels, fitted.predict_proba(x)[:, 1]))
+    return float(accuracy_score(labels, fitted.predict(x)))
