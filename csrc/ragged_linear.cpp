@@ -26,23 +26,43 @@ std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& widths) {
 
 std::int64_t tasks_of(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
 
-// [groups of (columns x rows)] of [groups of (rows x columns)], both within blocks of the same size.
-AlignedFloats transposed_weight(const RaggedLinear& shape, const float* weight) {
-  AlignedFloats turned = allocate_floats(shape.weight_size());
-  const std::int64_t block = shape.most_in * shape.most_out;
-  const std::int64_t from_row = shape.weight_row();
-  const std::int64_t to_row = shape.transposed ? shape.most_out : shape.most_in;
+// Matrices of all groups with rows that begin on cache lines: unaligned vectors cost twice.
+struct Panels {
+  AlignedFloats memory;
+  const float* data;
+  std::int64_t block, row;  // of a group, of one of its rows
+};
+
+std::int64_t aligned_row(std::int64_t width) {
+  return (width + kBaseAlignment - 1) / kBaseAlignment * kBaseAlignment;
+}
+
+// [in, out] of every group, or [out, in] if `turned`: the weight itself where it lies like that.
+Panels weight_panels(const RaggedLinear& shape, const float* weight, bool turned) {
+  const std::int64_t from_block = shape.most_in * shape.most_out;
+  const std::int64_t from_row = shape.transposed ? shape.most_in : shape.most_out;
+  const bool copies = turned == shape.transposed;
+  const auto address = reinterpret_cast<std::uintptr_t>(weight);
+  if (copies && from_row % kBaseAlignment == 0 && address % kBufferAlignmentBytes == 0) {
+    return {AlignedFloats(), weight, from_block, from_row};
+  }
+  const std::int64_t row = aligned_row(turned ? shape.most_in : shape.most_out);
+  const std::int64_t block = row * (turned ? shape.most_out : shape.most_in);
+  AlignedFloats memory = allocate_floats(block * shape.num_groups());
   for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
     const auto at = static_cast<std::size_t>(g);
-    const std::int64_t rows = (shape.transposed ? shape.out_widths : shape.in_widths)[at];
-    const std::int64_t columns = (shape.transposed ? shape.in_widths : shape.out_widths)[at];
-    const float* const from = weight + g * block;
-    float* const to = turned.get() + g * block;
+    const std::int64_t rows = (turned ? shape.out_widths : shape.in_widths)[at];
+    const std::int64_t columns = (turned ? shape.in_widths : shape.out_widths)[at];
+    const float* const from = weight + g * from_block;
+    float* const to = memory.get() + g * block;
     for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < columns; ++c) to[c * to_row + r] = from[r * from_row + c];
+      for (std::int64_t c = 0; c < columns; ++c) {
+        to[r * row + c] = copies ? from[r * from_row + c] : from[c * from_row + r];
+      }
     }
   }
-  return turned;
+  const float* const data = memory.get();
+  return {std::move(memory), data, block, row};
 }
 
 // In chunks of kDepth terms, so that what all rows read of b stays in the cache.
@@ -55,6 +75,7 @@ void multiply_deep(const RowKernels& kernels, Product product) {
     kernels.multiply(product);
     product.a += kDepth * product.a_column;
     product.b += kDepth * product.b_row;
+    product.b_readable -= kDepth * product.b_row;
     product.start = product.out;
     product.start_row = product.out_row;
   }
@@ -101,10 +122,7 @@ RaggedLinear::RaggedLinear(std::vector<std::int64_t> ins, std::vector<std::int64
 void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call, int threads,
                            Isa isa) {
   const RowKernels& kernels = row_kernels(isa);
-  const AlignedFloats turned =
-      shape.transposed ? transposed_weight(shape, call.weight) : AlignedFloats();
-  const float* const weight = shape.transposed ? turned.get() : call.weight;
-  const std::int64_t block = shape.most_in * shape.most_out;
+  const Panels weight = weight_panels(shape, call.weight, false);
   parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
     const std::int64_t first = task * kTaskRows;
     const std::int64_t rows = std::min(kTaskRows, call.rows - first);
@@ -115,7 +133,7 @@ void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call,
       if (call.bias != nullptr) start = call.bias + g * shape.most_out;
       if (call.addend != nullptr) start = call.addend + out;
       multiply_deep(kernels, {call.input + first * call.input_stride + shape.in_offsets[at],
-                              call.input_stride, 1, weight + g * block, shape.most_out, start,
+                              call.input_stride, 1, weight.data + g * weight.block, weight.row, weight.block, start,
                               call.addend == nullptr ? 0 : shape.out_width, call.output + out,
                               shape.out_width, rows, shape.out_widths[at], shape.in_widths[at],
                               call.positive});
@@ -132,16 +150,15 @@ void ragged_linear_backward(const RaggedLinear& shape, const LinearBackward& cal
   const float* const grad = gate ? passed.get() : call.grad;
   const std::int64_t stride = gate ? shape.out_width : call.grad_stride;
   if (call.grad_input != nullptr) {
-    const AlignedFloats turned =
-        shape.transposed ? AlignedFloats() : transposed_weight(shape, call.weight);
-    const float* const weight = shape.transposed ? call.weight : turned.get();
+    const Panels weight = weight_panels(shape, call.weight, true);
     parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
       const std::int64_t first = task * kTaskRows;
       const std::int64_t rows = std::min(kTaskRows, call.rows - first);
       for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
         const auto at = static_cast<std::size_t>(g);
         multiply_deep(kernels, {grad + first * stride + shape.out_offsets[at], stride, 1,
-                                weight + g * block, shape.most_in, nullptr, 0,
+                                weight.data + g * weight.block, weight.row, weight.block, nullptr,
+                                0,
                                 call.grad_input + first * shape.in_width + shape.in_offsets[at],
                                 shape.in_width, rows, shape.in_widths[at], shape.out_widths[at],
                                 false});
@@ -153,13 +170,18 @@ void ragged_linear_backward(const RaggedLinear& shape, const LinearBackward& cal
     const auto at = static_cast<std::size_t>(g);
     const float* const input = call.input + shape.in_offsets[at];
     const float* const output_grad = grad + shape.out_offsets[at];
+    // To the end of the last row; where there are none, nothing is read.
+    const std::int64_t input_left =
+        (call.rows - 1) * call.input_stride + shape.in_width - shape.in_offsets[at];
+    const std::int64_t grad_left = (call.rows - 1) * stride + shape.out_width - shape.out_offsets[at];
     if (call.grad_weight != nullptr) {
       float* const to = call.grad_weight + g * block;
       std::fill(to, to + block, 0.0f);
-      Product product{input, 1, call.input_stride, output_grad, stride, nullptr, 0, to,
+      Product product{input, 1, call.input_stride, output_grad, stride, grad_left, nullptr, 0, to,
                       shape.most_out, shape.in_widths[at], shape.out_widths[at], call.rows, false};
       if (shape.transposed) {
-        product = {output_grad, 1, stride, input, call.input_stride, nullptr, 0, to, shape.most_in,
+        product = {output_grad, 1, stride, input, call.input_stride, input_left, nullptr, 0, to,
+                   shape.most_in,
                    shape.out_widths[at], shape.in_widths[at], call.rows, false};
       }
       multiply_deep(kernels, product);
@@ -167,7 +189,7 @@ void ragged_linear_backward(const RaggedLinear& shape, const LinearBackward& cal
     if (call.grad_bias != nullptr) {
       float* const to = call.grad_bias + g * shape.most_out;
       std::fill(to, to + shape.most_out, 0.0f);
-      multiply_deep(kernels, {&kOne, 0, 0, output_grad, stride, nullptr, 0, to, shape.most_out, 1,
+      multiply_deep(kernels, {&kOne, 0, 0, output_grad, stride, grad_left, nullptr, 0, to, shape.most_out, 1,
                               shape.out_widths[at], call.rows, false});
     }
   });

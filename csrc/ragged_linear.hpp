@@ -9,12 +9,14 @@ namespace spinlock {
 
 // out(r, c) = start(r, c) + sum over k of a(r, k) b(k, c), not below 0 if `positive`, in float32 and
 // ascending k. Columns of b, start and out lie side by side; rows of `start` may all be the same
-// one (start_row 0), and without it sums start at 0. `out` may be `start`.
+// one (start_row 0), and without it sums start at 0. `out` may be `start`. From b on, b_readable
+// elements are memory that may be read: whole vectors are, where they end within it.
 struct Product {
   const float* a;
   std::int64_t a_row, a_column;
   const float* b;
   std::int64_t b_row;
+  std::int64_t b_readable;
   const float* start;
   std::int64_t start_row;
   float* out;
@@ -39,7 +41,6 @@ struct RaggedLinear {
   std::int64_t num_groups() const { return static_cast<std::int64_t>(in_widths.size()); }
   std::int64_t weight_size() const { return num_groups() * most_in * most_out; }
   std::int64_t bias_size() const { return num_groups() * most_out; }
-  std::int64_t weight_row() const { return transposed ? most_in : most_out; }
 };
 
 struct LinearForward {
