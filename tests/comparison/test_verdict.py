@@ -56,5 +56,12 @@ def test_nothing_to_compare_with_says_nothing() -> None:
     assert verdict("old", "old", {}) == ""
 
 
+def test_equal_plans_are_called_equal() -> None:
+    equal = PairedChange(0.0, 0.0, 0.0, lower=0, higher=0, splits=3)
+    said = verdict("new", "old", {"worst": equal, "mean": equal})
+    assert said == "new and old have the same errors on every split: their plans are the same."
+    assert "same" not in verdict("new", "old", {"worst": equal, "mean": SAME})
+
+
 def test_percentages() -> None:
     assert [percent(v) for v in (-0.5, 0.0094, 0.0096, 0.0)] == ["-50%", "+0.9%", "+1%", "+0.0%"]

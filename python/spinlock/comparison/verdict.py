@@ -42,6 +42,10 @@ def verdict(
         return ""
     worst, mean = changes["worst"], changes["mean"]
     bits = _bits(bits_over)
+    if not any(change.lower or change.higher for change in changes.values()):
+        return (
+            f"{name} and {baseline} have the same errors on every split: their plans are the same."
+        )
     if worst.low is None:
         return (
             f"{name} against {baseline}{bits}: worst {percent(worst.change)}, mean "

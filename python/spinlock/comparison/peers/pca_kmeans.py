@@ -96,7 +96,7 @@ def fit_category(x: Matrix, category: CategoryPlan, seed: int) -> CategoryCodec:
     >>> x = np.array([[0, 0], [0, 1], [4, 0], [4, 1]], dtype=np.float32)
     >>> plan = CategoryPlan("a", 2, None, (1.0, 1.0), (LevelPlan(2, 4, 2), LevelPlan(2, 4, 2)))
     >>> codec = fit_category(x, plan, seed=0)
-    >>> np.abs(codec.decode(codec.encode(x)) - x).max() < 1e-6
+    >>> bool(np.abs(codec.decode(codec.encode(x)) - x).max() < 1e-6)
     True
     """
     rows = x[:MOST_ROWS].astype(np.float64)
