@@ -66,12 +66,12 @@ def make_trainer(
         | (model or {}),
     )
     x = rows(70) if train is None else train
-    built = build_vqvae(config)
+    built = build_vqvae(config).to(x.device)
     built.initialize_from(x, generator(0, Stream.INITIALISATION))
     return Trainer(
         built,
         x,
-        rows(20, seed=1) if validation is None else validation,
+        (rows(20, seed=1) if validation is None else validation).to(x.device),
         TrainingConfig(**{"num_epochs": 4, "batch_size": 16} | settings),
         seed=3,
         callback=callback,

@@ -33,6 +33,7 @@ class TrainingConfig(Section):
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Positive | None = None
     num_threads: Count | None = None
+    cuda_graph: Literal["auto"] | bool = "auto"
     checkpoint_dir: Text = "checkpoints/vqvae"
     checkpoint_every_n_epochs: Count = 10
     keep_checkpoints: Count = 3

@@ -12,11 +12,17 @@ from torch import Tensor
 
 from spinlock.errors import DataError
 from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
+from spinlock.training.captured_step import StepRunner
 from spinlock.training.early_stopping import EarlyStopping
 from spinlock.training.epoch_losses import EpochLosses
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.metrics import EvaluationMetrics, evaluate
-from spinlock.training.optim import LearningRateSchedule, build_optimizer
+from spinlock.training.optim import (
+    LearningRateSchedule,
+    build_optimizer,
+    make_capturable,
+    optimizer_state,
+)
 from spinlock.training.progress import Progress
 from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
 from spinlock.training.threads import collecting_less, limited_threads, threads_for
@@ -81,8 +87,19 @@ class Trainer:
         self.batch_size = min(settings.batch_size, len(train))
         self.steps_per_epoch = len(train) // self.batch_size
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.runner = StepRunner(
+            self._train_step,
+            train,
+            self.batch_size,
+            wanted=settings.cuda_graph,
+            on_event=self.callback.on_event,
+        )
         self.optimizer = build_optimizer(
-            model, settings.optimizer, settings.learning_rate, settings.weight_decay
+            model,
+            settings.optimizer,
+            settings.learning_rate,
+            settings.weight_decay,
+            capturable=self.runner.captures,
         )
         self.schedule = LearningRateSchedule(
             settings.scheduler,
@@ -131,7 +148,7 @@ class Trainer:
             "threads": self.threads,
             "losses": self.losses.to_state(self.progress.step_in_epoch),
             "early_stopping": self.early_stopping.to_state(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_state(self.optimizer),
             "rng": rng_state(self.train.device),
         }
 
@@ -151,6 +168,8 @@ class Trainer:
         self.losses.load_state(state["losses"], self.train.device)
         self.early_stopping.load_state(state["early_stopping"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.runner.captures:
+            make_capturable(self.optimizer)
         restore_rng_state(state["rng"], self.train.device)
 
     def _announce(self) -> None:
@@ -190,7 +209,7 @@ class Trainer:
             self.model.reset_usage()
         while progress.step_in_epoch < self.steps_per_epoch:
             start = progress.step_in_epoch * self.batch_size
-            self._step(self.train.index_select(0, order[start : start + self.batch_size]))
+            self._step(order[start : start + self.batch_size])
             progress.step_in_epoch += 1
             at_end = progress.step_in_epoch == self.steps_per_epoch
             if at_end or interrupt.requested or progress.step_in_epoch % _CHECK_EVERY == 0:
@@ -201,16 +220,20 @@ class Trainer:
         progress.seconds_in_epoch = time.perf_counter() - started
         return progress.step_in_epoch == self.steps_per_epoch
 
-    def _step(self, batch: Tensor) -> None:
+    def _step(self, rows: Tensor) -> None:
+        step = self.progress.epoch * self.steps_per_epoch + self.progress.step_in_epoch
+        self.schedule.apply(self.optimizer, step)
+        self.losses.record(self.progress.step_in_epoch, self.runner(self.train, rows))
+
+    def _train_step(self, batch: Tensor) -> dict[str, Tensor]:
+        """What a CUDA graph may hold: it waits for nothing, and moves nothing in memory."""
         losses = self.model(batch).losses
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         if self.settings.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
-        step = self.progress.epoch * self.steps_per_epoch + self.progress.step_in_epoch
-        self.schedule.apply(self.optimizer, step)
         self.optimizer.step()
-        self.losses.record(self.progress.step_in_epoch, losses)
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _end_epoch(self) -> EvaluationMetrics | None:
         """Usage, revival, validation, history, early stopping; the epoch's metrics if measured."""

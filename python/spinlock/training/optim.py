@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 _FLOOR = 0.02  # a cosine schedule ends at this share of the learning rate
@@ -47,18 +48,27 @@ class LearningRateSchedule:
         return self.learning_rate * (_FLOOR + (1.0 - _FLOOR) * share)
 
     def apply(self, optimizer: Optimizer, step: int) -> None:
-        """Sets the rate of ``step`` in every parameter group."""
+        """Sets the rate of ``step`` in every parameter group, in place where it is a tensor."""
         rate = self.at(step)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 def build_optimizer(
-    model: nn.Module, kind: Literal["adam", "adamw"], learning_rate: float, weight_decay: float
+    model: nn.Module,
+    kind: Literal["adam", "adamw"],
+    learning_rate: float,
+    weight_decay: float,
+    *,
+    capturable: bool = False,
 ) -> Optimizer:
     """Adam or AdamW over all parameters; learnable codebooks are exempt from weight decay.
 
     ``adam`` adds the decay to the gradient, ``adamw`` decouples it (Loshchilov & Hutter 2019).
+    With ``capturable`` its steps can be part of a CUDA graph: see :func:`make_capturable`.
     """
     codebooks = {id(parameter) for parameter in _quantizer_parameters(model)}
     decayed = [p for p in model.parameters() if id(p) not in codebooks]
@@ -67,7 +77,27 @@ def build_optimizer(
         groups.append({"params": _quantizer_parameters(model), "weight_decay": 0.0})
     family = Adam if kind == "adam" else AdamW
     # One fused kernel per step instead of a loop over parameters; same result on every run.
-    return family(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    optimizer = family(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    if capturable:
+        make_capturable(optimizer)
+    return optimizer
+
+
+def make_capturable(optimizer: Optimizer) -> None:
+    """The learning rate becomes a tensor beside the parameters, which a graph reads each time."""
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        group["capturable"] = True
+        group["lr"] = torch.tensor(float(group["lr"]), dtype=torch.float32, device=device)
+
+
+def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+    """Its state for a checkpoint, the same whether steps were captured or not."""
+    state = optimizer.state_dict()
+    groups = [
+        {**group, "lr": float(group["lr"]), "capturable": False} for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
 
 
 def _quantizer_parameters(model: nn.Module) -> list[nn.Parameter]:
