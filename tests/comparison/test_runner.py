@@ -279,6 +279,25 @@ def test_bits_that_a_strategy_cannot_spend_are_a_row_that_says_so(
     assert "rate_distortion.bits is 40" in (other.note or "")
 
 
+def test_one_that_fails_does_not_keep_the_others_from_running(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    wild = changed(config, training={"learning_rate": 1e30})
+    asked = settings(strategies="uniform", peers="pca_kmeans", num_seeds=1)
+    uniform, peer = compare(wild, asked, tmp_path / "out").wanted
+    assert "training diverged" in (uniform.note or "")
+    assert peer.metrics is not None
+    alone = settings(strategies="uniform,variance", num_seeds=1)
+    with pytest.raises(DataError, match=r"no contender could run; uniform: training diverged"):
+        compare(wild, alone, tmp_path / "alone")
+
+
+def test_a_device_that_is_not_there_is_found_first(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device"):
+        compare(changed(config, device="tpu"), settings(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_data_without_labels_have_no_accuracy(config: TrainConfig, tmp_path: Path) -> None:
     arrays = dict(np.load(config.dataset_path))
     del arrays["labels"]

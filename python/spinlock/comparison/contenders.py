@@ -23,7 +23,7 @@ from spinlock.comparison.rows import Accuracy, Row
 from spinlock.comparison.settings import PEERS, UNIFORM
 from spinlock.comparison.splits import Split, arranged
 from spinlock.data.table import FeatureTable
-from spinlock.errors import ConfigError
+from spinlock.errors import ConfigError, DataError
 from spinlock.training.callbacks import Callback
 from spinlock.training.folder import RunDirectory
 from spinlock.training.pipeline import train
@@ -85,22 +85,21 @@ class Contenders:
         return self.runs / f"{name}-seed-{self.split.seed}{fold}"
 
     def row(self, name: str) -> Row:
-        """Fits and measures a contender, or says why it cannot run.
+        """Fits and measures a contender, or says why it cannot run while the others may.
 
         Raises:
             KeyboardInterrupt: a signal came.
-            ConfigError, DataError: a run that cannot be.
+            ConfigError, DataError: what holds for every contender, such as data without a plan.
         """
-        shared = self.shared.plan
+        uniform = at_budget(self.shared.plan, self.budget)
         started = time.perf_counter()
         try:
-            plan = self._prepared(self._planning(name)).plan if self._plans(name) else shared
-        except ConfigError as error:
-            # Such as bits that a strategy cannot spend; the others can go on.
+            budgeted = self._budgeted(name) if self._plans(name) else uniform
+            planning = time.perf_counter() - started
+            fitted = self._fitted(name, budgeted.plan)
+        except (ConfigError, DataError) as error:
+            # Bits that a strategy cannot spend, fewer rows than codes, a training that diverged.
             return self._empty(name, str(error))
-        planning = time.perf_counter() - started
-        budgeted = at_budget(plan, self.budget)
-        fitted = self._fitted(name, budgeted.plan)
         if isinstance(fitted, str):
             return self._empty(name, fitted)
         categories = [(c.name, c.num_features) for c in self.shared.plan.categories]
@@ -125,12 +124,13 @@ class Contenders:
             held_out_rows=len(self.split.held_out),
         )
 
-    def _planning(self, name: str) -> TrainConfig:
-        """The configuration that a strategy plans with."""
+    def _budgeted(self, name: str) -> Budgeted:
+        """A strategy's plan at the common bits."""
         written = parse_compression_ratios(self.config.model.compression_ratios)
         # Of its own accord rate_distortion spends what the published uniform ratios would.
         told = self._bits is not None or isinstance(written, UniformRatios)
-        return strategy_config(self.config, name, self.budget if told else None)
+        config = strategy_config(self.config, name, self.budget if told else None)
+        return at_budget(self._prepared(config).plan, self.budget)
 
     def _plans(self, name: str) -> bool:
         return name not in PEERS and name != UNIFORM

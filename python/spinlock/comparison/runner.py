@@ -15,8 +15,9 @@ from spinlock.comparison.rows import Row
 from spinlock.comparison.settings import ComparisonSettings
 from spinlock.comparison.splits import make_split
 from spinlock.data.table import FeatureTable
-from spinlock.errors import CheckpointError, ConfigError, SpinlockError
+from spinlock.errors import CheckpointError, ConfigError, DataError, SpinlockError
 from spinlock.training.callbacks import Callback
+from spinlock.training.pipeline import find_device
 from spinlock.training.prepare import data_fingerprint, load
 from spinlock.training.run_lock import RunLock
 from spinlock.training.source import open_source, source_text
@@ -65,7 +66,7 @@ def compare(
 
     Raises:
         ConfigError: a configuration that cannot be compared, or a folder with another comparison.
-        DataError: data that cannot be used.
+        DataError: data that cannot be used, or that no contender could be run on.
         SpinlockError: the folder cannot be written to.
         KeyboardInterrupt: a signal came; rows and checkpoints are kept.
     """
@@ -76,6 +77,7 @@ def compare(
             "training.validation_split is 0, so that no rows are held out to compare on: raise "
             "it, or give --folds"
         )
+    find_device(config.device)  # what is not there is the same for everyone
     with _held(folder):
         if fresh:
             forget(folder)
@@ -114,6 +116,7 @@ def compare(
         if not keep_models and (folder / RUNS).is_dir() and not any((folder / RUNS).iterdir()):
             (folder / RUNS).rmdir()
         record.write()
+    _check_any(record)
     return record
 
 
@@ -127,6 +130,13 @@ def forget(folder: Path) -> None:
     for name in (NAME, PAGE):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / RUNS, ignore_errors=True)
+
+
+def _check_any(record: ComparisonRecord) -> None:
+    """Raises DataError where not a single contender ran."""
+    rows = record.wanted
+    if all(row.metrics is None for row in rows):
+        raise DataError(f"no contender could run; {rows[0].name}: {rows[0].note}")
 
 
 @contextmanager
