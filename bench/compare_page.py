@@ -3,6 +3,7 @@
     spinlock compare --config ... --output out
     cp out/compare.json bench/results/compare-NAME.json
     python -m bench.compare_page docs/compare.md
+    python -m bench.compare_page --plot compare-NAME.json docs/images/compare.png
 
 Between ``<!-- errors: FILE -->``, ``<!-- codes: FILE -->``, ``<!-- verdicts: FILE -->`` or
 ``<!-- imbalance: FILE -->`` and the next ``<!-- end -->`` stands what the record FILE under
@@ -29,8 +30,13 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Renders the pages named; returns the exit code."""
-    for name in sys.argv[1:] if arguments is None else arguments:
+    """Renders the pages named, or draws the changes of a record; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--plot"]:
+        record = json.loads((RESULTS / given[1]).read_text(encoding="utf-8"))
+        Path(given[2]).write_bytes(picture(record))
+        return 0
+    for name in given:
         page = Path(name)
         page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
@@ -80,6 +86,18 @@ def lines(record: dict[str, Any]) -> list[Line]:
         bits=record["conditions"]["bits"],
     )
     return summarise(settings, [Row.from_dict(row) for row in record["rows"]])
+
+
+def picture(record: dict[str, Any]) -> bytes:
+    """The paired changes and their intervals, PNG."""
+    from spinlock.comparison.plots import change_figure
+    from spinlock.report.plots import render
+    from spinlock.report.plots.style import figure_style
+
+    with figure_style():
+        figure = change_figure(lines(record))
+        assert figure is not None, "a record of two contenders or more"
+        return render.png(figure, 110)
 
 
 def _table(record: dict[str, Any], figures: dict[str, tuple[str, str]], *, changes: bool) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.compare_page import RESULTS, TABLES, rendered
+from bench.compare_page import main as draw
 from bench.imbalance import imbalance, main, worst_over_best
 from spinlock.config import make_config
 
@@ -54,6 +55,12 @@ def test_the_page_holds_the_recorded_tables() -> None:
     for name in ("imbalance-digits.json", "compare-digits.json"):
         assert f": {name} -->" in text
         assert (RESULTS / name).exists()
+
+
+def test_a_record_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert draw(["--plot", "compare-digits.json", str(tmp_path / "x.png")]) == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_recorded_comparison_is_whole() -> None:

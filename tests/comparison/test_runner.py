@@ -279,6 +279,26 @@ def test_bits_that_a_strategy_cannot_spend_are_a_row_that_says_so(
     assert "rate_distortion.bits is 40" in (other.note or "")
 
 
+def test_what_the_configuration_says_itself_is_compared_as_config(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    ratios = {"shape": [0.3, 0.3, 0.3], "colour": [1.0, 1.0, 1.0]}
+    own = changed(config, model={"compression_ratios": ratios})
+    asked = settings(strategies="uniform,config", num_seeds=1)
+    record = compare(own, asked, tmp_path / "out", keep_models=True)
+    run = read_run(tmp_path / "out" / "runs" / "config-seed-0" / "epoch_0002")
+    assert run.plan.ratios == ((0.3, 0.3, 0.3), (1.0, 1.0, 1.0))
+    row = record.rows["config", 0, None]
+    assert row.metrics is not None
+    assert row.metrics.bits == pytest.approx(row.budget, abs=0.05)
+    levels = {"L0": "variance", "L1": "balanced", "L2": "dimensionality"}
+    per_level = changed(config, model={"auto_compression_strategy": levels})
+    other = compare(per_level, asked, tmp_path / "levels").rows["config", 0, None]
+    assert other.metrics is not None
+    with pytest.raises(ConfigError, match="auto_compression_strategy"):
+        compare(config, asked, tmp_path / "levels")
+
+
 def test_one_that_fails_does_not_keep_the_others_from_running(
     config: TrainConfig, tmp_path: Path
 ) -> None:

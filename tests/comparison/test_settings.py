@@ -19,6 +19,7 @@ def test_the_default_is_everything_there_is() -> None:
     found = comparison_settings()
     assert found.strategies == ("uniform", *strategy_names())
     assert found.baseline == "uniform"
+    assert comparison_settings(strategies="uniform,config").strategies == ("uniform", "config")
     assert found.peers == tuple(PEERS)
     assert found.splits == ((0, None), (1, None), (2, None))
 

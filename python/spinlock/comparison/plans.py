@@ -9,7 +9,7 @@ from spinlock.analysis.allocation_record import RATE_DISTORTION
 from spinlock.analysis.compression_plan import CompressionPlan
 from spinlock.analysis.ratios import AutoRatios, UniformRatios, parse_compression_ratios
 from spinlock.analysis.strategies import PUBLISHED_LEVELS, spread_over_levels
-from spinlock.comparison.settings import UNIFORM, UNIFORM_RATIOS
+from spinlock.comparison.settings import OWN, UNIFORM, UNIFORM_RATIOS
 from spinlock.config import make_config
 from spinlock.config.model import SAVED_KEYS
 from spinlock.errors import ConfigError
@@ -40,8 +40,8 @@ def strategy_config(config: TrainConfig, name: str, bits: float | None = None) -
     """The configuration with the ratios of a strategy: ``uniform`` or a registered one.
 
     ``uniform`` is the configuration's own list of ratios where it has one for all categories, else
-    the published [0.5, 1.0, 1.5].  ``rate_distortion``, which spends bits itself, is told
-    ``bits``; None: as many as the published ratios have.
+    the published [0.5, 1.0, 1.5].  ``config`` is the configuration as it is.  ``rate_distortion``,
+    which spends bits itself, is told ``bits``; None: as many as the published ratios have.
 
     >>> from spinlock.config import make_config
     >>> base = make_config({"dataset_path": "x.npz", "model": {"num_levels": 2}})
@@ -55,6 +55,8 @@ def strategy_config(config: TrainConfig, name: str, bits: float | None = None) -
     ratios = parse_compression_ratios(config.model.compression_ratios)
     given = PUBLISHED_LEVELS if isinstance(ratios, AutoRatios) else ratios.num_levels
     levels = config.model.num_levels or given
+    if name == OWN:
+        return config
     if name == UNIFORM:
         own = ratios.ratios if isinstance(ratios, UniformRatios) else None
         chosen = list(own or spread_over_levels(UNIFORM_RATIOS, levels))

@@ -32,7 +32,6 @@ _FREE = (
     "training.checkpoint_dir",
     "training.checkpoint_every_n_epochs",
     "training.keep_checkpoints",
-    "model.auto_compression_strategy",
     "model.rate_distortion.bits",
     "model.rate_distortion.target_mse",
 )

@@ -9,7 +9,7 @@ from spinlock.analysis._names import unknown
 from spinlock.analysis.strategies import strategy_names
 from spinlock.errors import ConfigError
 
-UNIFORM = "uniform"
+UNIFORM, OWN = "uniform", "config"
 UNIFORM_RATIOS = (0.5, 1.0, 1.5)
 
 PEERS = {
@@ -52,7 +52,7 @@ class ComparisonSettings:
         return tuple((seed, fold) for seed in self.seeds for fold in folds)
 
 
-def known_strategies() -> tuple[str, ...]:
+def all_strategies() -> tuple[str, ...]:
     """``uniform``, then every strategy that a configuration may name."""
     return (UNIFORM, *strategy_names())
 
@@ -70,7 +70,8 @@ def comparison_settings(
     """The settings that a command line or a caller asks for.
 
     Args:
-        strategies: names, or one text with commas; None: all that there are.
+        strategies: names, or one text with commas; ``config`` is what the configuration says
+            itself, such as strategies per level or ratios per category; None: all but that.
         baseline: one of them; None: the first.
         peers: names of ``PEERS`` or one text with commas; ``none``: no peers; None: all.
         num_seeds: 1 or more.
@@ -86,8 +87,8 @@ def comparison_settings(
     >>> found.baseline, found.splits
     ('uniform', ((0, 0), (0, 1), (1, 0), (1, 1)))
     """
-    known = known_strategies()
-    chosen = known if strategies is None else _names("--strategies", strategies)
+    known = (*all_strategies(), OWN)
+    chosen = all_strategies() if strategies is None else _names("--strategies", strategies)
     for name in chosen:
         if name in PEERS:
             raise ConfigError(
