@@ -64,11 +64,36 @@ def test_the_same_seed_gives_the_same_plan() -> None:
 
 
 def test_predicted_errors_are_those_of_the_sizes_chosen() -> None:
+    """With nothing in common, a shared decoder changes next to nothing."""
     found = allocated()
     curves = measure_curves(ROWS)
     for category in found.categories:
         point = curves.at(category.name, category.codebook_sizes)
-        assert category.predicted_mse == point.distortion
+        assert category.predicted_mse == pytest.approx(point.distortion, rel=0.15)
+
+
+def test_what_categories_say_of_each_other_moves_bits() -> None:
+    """Two views of the same plane need fewer bits than a category that nothing tells of."""
+    rng = np.random.default_rng(0)
+    plane, other = rng.normal(size=(2, 900, 3))
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    exact = {"view": plane, "same": plane @ turn, "alone": other}
+    rows = {name: x + 0.02 * rng.normal(size=x.shape) for name, x in exact.items()}
+    plans = [allocated(rows, bits=float(b), alpha=4.0).categories for b in range(14, 30, 3)]
+    bits = np.mean([[c.bits for c in plan] for plan in plans], axis=0)
+    assert bits[2] > max(bits[:2]) + 0.4
+    apart = measure_curves(rows)
+    sizes = dict.fromkeys(rows, (4, 4, 2))
+    together = apart.with_shared_decoder(sizes)
+    assert 0.9 < together.shares["alone"] < 1.1
+    assert max(together.shares["view"], together.shares["same"]) < 0.8
+    for name in rows:
+        ratio = together.at(name, (4, 4, 2)).distortion / apart.at(name, (4, 4, 2)).distortion
+        assert ratio == pytest.approx(together.shares[name])
+    again = together.with_shared_decoder(sizes)
+    assert again.points["view"][0].distortion == pytest.approx(
+        together.points["view"][0].distortion
+    )
 
 
 def test_a_large_exponent_favours_the_worst_category() -> None:

@@ -14,7 +14,12 @@ from spinlock.analysis.bit_spending import (
     reach_error,
     spend_bits,
 )
-from spinlock.analysis.operational_curve import OperatingPoint, candidate_sizes, lower_hull
+from spinlock.analysis.operational_curve import (
+    OperatingPoint,
+    candidate_sizes,
+    lower_hull,
+    promising,
+)
 from spinlock.errors import ConfigError
 
 CURVE = st.dictionaries(
@@ -105,6 +110,18 @@ def test_the_hull_lies_below_all_points(curve: tuple[OperatingPoint, ...], alpha
         for a, b in itertools.pairwise(hull)
     ]
     assert all(first > second for first, second in itertools.pairwise(slopes))
+
+
+@given(curve=CURVE, slack=st.floats(1.0, 2.0))
+def test_promising_points_are_near_the_hull_of_the_logarithm(
+    curve: tuple[OperatingPoint, ...], slack: float
+) -> None:
+    kept = promising(curve, slack + 1e-6)
+    logs = [OperatingPoint(p.codebook_sizes, 10.0 + math.log(p.distortion)) for p in curve]
+    on_hull = {p.codebook_sizes for p in lower_hull(logs)}
+    assert on_hull <= {p.codebook_sizes for p in kept}
+    assert set(promising(curve, slack + 1e-6)) <= set(promising(curve, 10.0 * slack))
+    assert promising([OperatingPoint((2,), 0.0), OperatingPoint((4,), 1.0)], 1.0)[1:]
 
 
 def test_a_large_exponent_spends_on_the_worst() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spinlock.analysis.operational_curve import CurveMeasurer
+from spinlock.analysis.curve_measurer import CurveMeasurer
+from spinlock.analysis.operational_curve import candidate_sizes
 from spinlock.analysis.residual_kmeans import CodebookStack, columns_of, spread_rows
 
 
@@ -56,28 +57,40 @@ def test_refining_is_lloyds_algorithm() -> None:
     assert 1e3 in stack.quantized(np.full((1, 12), 1e3, np.float32))
 
 
+def spread(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    (found,) = spread_rows(rows, rows.shape[1], [count], [np.random.default_rng(seed)])
+    return found
+
+
 def test_spread_rows_are_different_rows_while_there_are_any() -> None:
     rows = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    chosen = spread_rows(rows, 50, np.random.default_rng(1))
+    chosen = spread(rows, 50, seed=1)
     assert sorted(chosen) == list(range(50))
-    assert len(spread_rows(rows, 70, np.random.default_rng(1))) == 70
+    assert len(spread(rows, 70, seed=1)) == 70
     # The first of many are the few, so that one drawing starts codebooks of every size.
-    few = spread_rows(rows, 16, np.random.default_rng(1))
-    assert set(few) == set(chosen[:16])
+    for few in (1, 3, 16, 21):
+        assert set(spread(rows, few, seed=1)) == set(chosen[:few])
 
 
 def test_spread_rows_find_a_far_cluster() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(1000, 4)).astype(np.float32)
     rows[:3] += 1000.0
-    assert all(
-        set(spread_rows(rows, 2, np.random.default_rng(seed))) & {0, 1, 2} for seed in range(20)
-    )
+    assert all(set(spread(rows, 2, seed)) & {0, 1, 2} for seed in range(20))
+
+
+def test_spreading_several_problems_at_once_changes_none_of_them() -> None:
+    rows = np.random.default_rng(0).normal(size=(90, 12)).astype(np.float32)
+    counts = [7, 90, 1]
+    together = spread_rows(rows, 4, counts, [np.random.default_rng(s) for s in range(3)])
+    for index, found in enumerate(together):
+        own = np.ascontiguousarray(rows[:, 4 * index : 4 * index + 4])
+        np.testing.assert_array_equal(found, spread(own, counts[index], seed=index))
 
 
 def test_equal_rows_are_no_problem() -> None:
     rows = np.ones((20, 4), np.float32)
-    assert len(set(spread_rows(rows, 8, np.random.default_rng(0)))) == 8
+    assert len(set(spread(rows, 8, seed=0))) == 8
     point = CurveMeasurer(np.ones((30, 3)), most_bits=6.0).measure([(4, 4)])[0]
     assert point.distortion == 0.0
 
@@ -95,10 +108,49 @@ def test_a_curve_point_is_the_error_of_residual_codebooks_on_held_out_rows() -> 
     values = np.where(rng.random(400) < 0.5, -1.0, 1.0) + 0.05 * rng.normal(size=400)
     point = CurveMeasurer(values[:, None], most_bits=3.0, seed=5).measure([(2,)])[0]
     order = np.random.default_rng(5).permutation(400)
-    fit, held = values[order[:300]], values[order[300:]]
-    low, high = fit[fit < 0].mean(), fit[fit > 0].mean()
-    expected = np.where(held < 0, held - low, held - high)
-    assert point.distortion == pytest.approx((expected**2).mean(), rel=1e-4)
+    lost = 0.0
+    for part in range(4):
+        out = order[100 * part : 100 * part + 100]
+        fit, held = np.delete(values, out), values[out]
+        low, high = fit[fit < 0].mean(), fit[fit > 0].mean()
+        lost += (np.where(held < 0, held - low, held - high) ** 2).sum()
+    assert point.distortion == pytest.approx(lost / 400, rel=1e-4)
+
+
+def test_every_row_is_held_out_once_and_never_fitted_to_then() -> None:
+    """Rows that are all different and infinitely many codes: only held rows have an error."""
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    measurer = CurveMeasurer(rows, most_bits=16.0)
+    seen = []
+    for fold in measurer.decoded((30,)):
+        np.testing.assert_allclose(fold.fit, fold.fit_decoded, atol=1e-5)
+        assert np.abs(fold.held - fold.held_decoded).max() > 0.05
+        seen.append(len(fold.held))
+        assert len(fold.fit) + len(fold.held) == 40
+    assert seen == [10, 10, 10, 10]
+
+
+def test_decoded_rows_have_the_error_of_their_point() -> None:
+    rows = np.random.default_rng(4).normal(size=(300, 7)) * np.arange(1, 8)
+    measurer = CurveMeasurer(rows, most_bits=12.0)
+    lost = sum(
+        ((fold.held - fold.held_decoded).astype(np.float64) ** 2).sum()
+        for fold in measurer.decoded((16, 8, 4))
+    )
+    (point,) = measurer.measure([(16, 8, 4)])
+    assert point.distortion == pytest.approx(lost / rows.size, rel=1e-4)
+
+
+def test_sizes_far_from_the_curve_are_left_out_and_the_others_measured_alike() -> None:
+    rows = np.random.default_rng(2).normal(size=(600, 5))
+    measurer = CurveMeasurer(rows, most_bits=9.0)
+    sizes = candidate_sizes(3, 32)
+    kept = measurer.measure_promising(sizes)
+    everything = {point.codebook_sizes: point for point in measurer.measure(sizes)}
+    assert 4 < len(kept) < len(sizes)
+    for point in kept:
+        other = everything[point.codebook_sizes]
+        assert point.distortion == pytest.approx(other.distortion, rel=1e-12)
 
 
 def test_what_lies_outside_the_leading_components_is_lost() -> None:

@@ -15,7 +15,7 @@ from spinlock.analysis.allocation_record import (
 )
 from spinlock.analysis.bit_spending import Curves, most_bits, reach_error, spend_bits
 from spinlock.analysis.category_curves import CategoryCurves, measure_curves
-from spinlock.analysis.operational_curve import Sizes
+from spinlock.analysis.operational_curve import OperatingPoint, Sizes
 from spinlock.analysis.rate_distortion import gaussian_distortion, water_level
 from spinlock.errors import ConfigError
 
@@ -64,16 +64,11 @@ def allocate_bits(
     )
     fixed = dict(given or {})
     check_same_names("levels", [*rows, *fixed], rows, "give sizes of known categories only")
-    points = {**curves.points, **{name: (curves.at(name, fixed[name]),) for name in fixed}}
-    if wanted.target_mse is not None:
-        sizes = reach_error(points, wanted.target_mse, wanted.alpha)
-    else:
-        budget = default_bits if wanted.bits is None else wanted.bits
-        _check_spendable(points, wanted, curves.max_codes)
-        sizes = spend_bits(points, budget, wanted.alpha)
+    sizes, budget = _chosen(curves, fixed, wanted, default_bits)
+    # Where bits are missing depends on what the categories say of each other.
+    curves = curves.with_shared_decoder(sizes)
+    sizes, budget = _chosen(curves, fixed, wanted, default_bits)
     categories = tuple(_category(name, curves, sizes[name]) for name in rows)
-    if wanted.target_mse is not None:
-        budget = sum(category.bits for category in categories)
     return BitAllocation(
         method="gaussian" if curves.gaussian else "measured",
         rule=wanted.rule,
@@ -85,6 +80,22 @@ def allocate_bits(
         training_rows=training_rows or curves.rows,
         categories=categories,
     )
+
+
+def _chosen(
+    curves: CategoryCurves,
+    fixed: Mapping[str, Sizes],
+    wanted: RateDistortionOptions,
+    default_bits: float,
+) -> tuple[dict[str, Sizes], float]:
+    """Sizes by category, and the bits that were to be spent."""
+    points = {**curves.points, **{name: (curves.at(name, fixed[name]),) for name in fixed}}
+    if wanted.target_mse is not None:
+        sizes = reach_error(points, wanted.target_mse, wanted.alpha)
+        return sizes, sum(OperatingPoint(chosen, 0.0).bits for chosen in sizes.values())
+    budget = default_bits if wanted.bits is None else wanted.bits
+    _check_spendable(points, wanted, curves.max_codes)
+    return spend_bits(points, budget, wanted.alpha), budget
 
 
 def described_dims(spectrum: ArrayLike, bits: float) -> int:

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from spinlock.analysis.bit_spending import greedy_path
+from spinlock.analysis.bit_spending import (
+    fewest_bits,
+    greedy_path,
+    most_bits,
+    spend_bits,
+)
 from spinlock.analysis.category_curves import CategoryCurves
 from spinlock.analysis.operational_curve import OperatingPoint
 from spinlock.analysis.rate_distortion import gaussian_distortion
@@ -51,7 +56,7 @@ class BudgetCurve:
     >>> from spinlock.analysis.category_curves import measure_curves
     >>> rng = np.random.default_rng(0)
     >>> rows = {"wide": rng.normal(size=(400, 6)), "narrow": rng.normal(size=(400, 2))}
-    >>> curve = budget_curve(measure_curves(rows), alpha=1.0)
+    >>> curve = budget_curve(measure_curves(rows, every_size=True), alpha=1.0, around=12.0)
     >>> first, last = curve.allocated[0], curve.allocated[-1]
     >>> first.bits, first.mean_mse > last.mean_mse, curve.at(12.0).bits <= 12.0
     (6.0, True, True)
@@ -84,8 +89,17 @@ class BudgetCurve:
         return None
 
 
-def budget_curve(curves: CategoryCurves, alpha: float) -> BudgetCurve:
-    """The errors that go with every step of spending, and with equal codebooks everywhere."""
+def budget_curve(curves: CategoryCurves, alpha: float, around: float) -> BudgetCurve:
+    """The errors that go with every step of spending, and with equal codebooks everywhere.
+
+    Args:
+        curves: measured with ``every_size``, so that equal codebooks are among the sizes.
+        alpha: the exponent that bits are allocated with.
+        around: bits per row at which it is measured what categories say of each other.
+    """
+    low, high = fewest_bits(curves.points), most_bits(curves.points, alpha)
+    spent = spend_bits(curves.points, min(max(around, low), high), alpha)
+    curves = curves.with_shared_decoder(spent)
     allocated = [_point(curves, chosen) for chosen in greedy_path(curves.points, alpha)]
     sizes = sorted(
         set.intersection(*({p.codebook_sizes for p in points} for points in curves.points.values()))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spinlock.analysis.curve_measurer import CurveMeasurer
 from spinlock.analysis.dims import MIN_CODES
 from spinlock.analysis.operational_curve import (
     LEVEL_OFFSETS,
     PUBLISHED_OFFSETS,
-    CurveMeasurer,
     OperatingPoint,
     Sizes,
     candidate_sizes,
 )
 from spinlock.analysis.rate_distortion import gaussian_distortion
+from spinlock.analysis.shared_decoder import shared_decoder_shares
 from spinlock.analysis.statistics import one_blas_thread
 from spinlock.errors import DataError
 
@@ -40,6 +43,8 @@ class CategoryCurves:
         spectra: by category, eigenvalues of the rows' covariance, descending.
         rows: rows that were looked at.
         max_codes: the largest codebook that may be chosen.
+        shares: by category, what a decoder shared by all categories leaves of the error of its own
+            codes; 1 until :meth:`with_shared_decoder`.
     """
 
     points: Mapping[str, tuple[OperatingPoint, ...]]
@@ -48,6 +53,7 @@ class CategoryCurves:
     rows: int
     max_codes: int
     _measurers: Mapping[str, CurveMeasurer] = field(repr=False)
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, name: str, sizes: Sizes) -> OperatingPoint:
         """The point of any codebook sizes of a category, measured now unless it was."""
@@ -56,7 +62,22 @@ class CategoryCurves:
                 return point
         if self.gaussian:
             return _gaussian_point(self.spectra[name], sizes)
-        return self._measurers[name].measure([sizes])[0]
+        (point,) = self._measurers[name].measure([sizes])
+        return _scaled(point, self.shares.get(name, 1.0))
+
+    def with_shared_decoder(self, sizes: Mapping[str, Sizes]) -> CategoryCurves:
+        """The same curves, lowered by what categories say of each other at these sizes.
+
+        A Gaussian's stay as they are: its spectra say nothing of other categories.
+        """
+        if self.gaussian:
+            return self
+        found = shared_decoder_shares(self._measurers, sizes)
+        points = {
+            name: tuple(_scaled(p, found[name] / self.shares.get(name, 1.0)) for p in points)
+            for name, points in self.points.items()
+        }
+        return replace(self, points=points, shares=found)
 
 
 def default_max_codes(training_rows: int) -> int:
@@ -80,6 +101,7 @@ def measure_curves(
     max_codes: int | None = None,
     training_rows: int | None = None,
     seed: int = 0,
+    every_size: bool = False,
 ) -> CategoryCurves:
     """Operational rate-distortion curves of all categories, from rows as the model will see them.
 
@@ -93,6 +115,7 @@ def measure_curves(
         max_codes: the largest codebook; by the training rows where omitted.
         training_rows: rows that the codebooks will be trained on; n where omitted.
         seed: of the sample, the inner split and k-means.
+        every_size: keep sizes that turn out to be far from the curve.
 
     Raises:
         DataError: no category, or fewer than two rows.
@@ -117,9 +140,17 @@ def measure_curves(
     else:
         offsets = PUBLISHED_OFFSETS if level_split == "published" else LEVEL_OFFSETS
         sizes = candidate_sizes(num_levels, cap, offsets)
-        for name, values in matrices.items():
-            measurers[name] = CurveMeasurer(values, num_levels * math.log2(cap), seed)
-            points[name] = tuple(measurers[name].measure(sizes))
+        most = num_levels * math.log2(cap)
+        measurers = {name: CurveMeasurer(x, most, seed) for name, x in matrices.items()}
+
+        def curve(name: str) -> tuple[OperatingPoint, ...]:
+            measurer = measurers[name]
+            measure = measurer.measure if every_size else measurer.measure_promising
+            return tuple(measure(sizes))
+
+        # The kernels let go of the interpreter; what one category gives depends on no other.
+        with ThreadPoolExecutor(min(len(measurers), os.cpu_count() or 1)) as pool:
+            points = dict(zip(measurers, pool.map(curve, measurers), strict=True))
     return CategoryCurves(points, not measurers, spectra, count, cap, measurers)
 
 
@@ -143,6 +174,10 @@ def _spectrum(values: NDArray[np.floating]) -> tuple[float, ...]:
     with one_blas_thread():
         found = np.linalg.eigvalsh(centred.T @ centred / len(centred))[::-1]
     return tuple(np.maximum(found, 0.0).tolist())
+
+
+def _scaled(point: OperatingPoint, share: float) -> OperatingPoint:
+    return OperatingPoint(point.codebook_sizes, point.distortion * share)
 
 
 def _gaussian_point(spectrum: tuple[float, ...], sizes: Sizes) -> OperatingPoint:

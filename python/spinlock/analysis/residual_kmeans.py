@@ -89,30 +89,40 @@ class CodebookStack:
                 return
 
 
-def spread_rows(rows: Rows, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers of ``count`` rows, each far from those before it, to start codes from.
+def spread_rows(
+    rows: Rows, dim: int, counts: Sequence[int], generators: Sequence[np.random.Generator]
+) -> list[NDArray[np.int64]]:
+    """For each of P problems the numbers of rows that lie far apart, to start codes from.
 
     k-means++ in rounds (Bahmani et al. 2012, Scalable k-means++): every round draws as many rows as
     there are, without replacement, in proportion to their squared distance from the rows so far.
     The first k of them start k codes as well.
 
     Args:
-        rows: [n, m], n >= 1; rows are repeated where ``count`` is larger than n.
-        count: >= 1.
-        rng: consumed by one draw for the first row and n draws per round.
+        rows: [n, P * m], n >= 1; rows are repeated where a count is larger than n.
+        dim: columns m of each problem.
+        counts: how many rows to find for each problem, >= 1.
+        generators: one per problem; consumed by one draw, and n draws per round.
     """
-    chosen = np.array([rng.integers(len(rows))], np.int64)
-    distances = _squared_distances(rows, rows[chosen])
-    while len(chosen) < min(count, len(rows)):
-        more = min(len(chosen), min(count, len(rows)) - len(chosen))
-        # The smallest of exponential variables with these rates: Efraimidis and Spirakis 2006.
-        waits = rng.exponential(size=len(rows)) / np.maximum(distances, 1e-300)
-        waits[chosen] = np.inf
-        new = np.argpartition(waits, more - 1)[:more]
-        new = new[np.argsort(waits[new])]
-        np.minimum(distances, _squared_distances(rows, rows[new]), out=distances)
-        chosen = np.concatenate([chosen, new])
-    return np.resize(chosen, count)
+    wanted = [min(count, len(rows)) for count in counts]
+    chosen = [np.array([rng.integers(len(rows))], np.int64) for rng in generators]
+    distances = _squared_distances(rows, dim, chosen)
+    active = list(range(len(counts)))
+    while active := [p for p in active if len(chosen[p]) < wanted[p]]:
+        new = [
+            _far_rows(
+                distances[:, p],
+                chosen[p],
+                min(len(chosen[p]), wanted[p] - len(chosen[p])),
+                generators[p],
+            )
+            for p in active
+        ]
+        nearer = _squared_distances(columns_of(rows, dim, active), dim, new)
+        distances[:, active] = np.minimum(distances[:, active], nearer)
+        for p, found in zip(active, new, strict=True):
+            chosen[p] = np.concatenate([chosen[p], found])
+    return [np.resize(found, count) for found, count in zip(chosen, counts, strict=True)]
 
 
 def columns_of(rows: Rows, dim: int, order: Sequence[int]) -> Rows:
@@ -121,11 +131,29 @@ def columns_of(rows: Rows, dim: int, order: Sequence[int]) -> Rows:
     return np.take(rows.reshape(len(rows), -1, dim), order, axis=1).reshape(len(rows), -1)
 
 
-def _squared_distances(rows: Rows, codes: Rows) -> NDArray[np.float64]:
-    stack = CodebookStack((len(codes),), rows.shape[1])
-    stack.set_codes(0, codes)
-    missed = rows - stack.quantized(rows)
-    found: NDArray[np.float64] = np.einsum("nm,nm->n", missed, missed, dtype=np.float64)
+def _far_rows(
+    distances: NDArray[np.float64],
+    taken: NDArray[np.int64],
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """``count`` rows drawn in proportion to ``distances``, none of them ``taken``."""
+    # The smallest of exponential variables with these rates: Efraimidis and Spirakis 2006.
+    waits = rng.exponential(size=len(distances)) / np.maximum(distances, 1e-300)
+    waits[taken] = np.inf
+    found = np.argpartition(waits, count - 1)[:count]
+    return found[np.argsort(waits[found])]
+
+
+def _squared_distances(
+    rows: Rows, dim: int, chosen: Sequence[NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """[n, P]: from each row to the nearest of the chosen rows of each problem."""
+    stack = CodebookStack(tuple(map(len, chosen)), dim)
+    for index, numbers in enumerate(chosen):
+        stack.set_codes(index, rows[numbers, index * dim : (index + 1) * dim])
+    missed = (rows - stack.quantized(rows)).reshape(len(rows), -1, dim)
+    found: NDArray[np.float64] = np.einsum("npm,npm->np", missed, missed, dtype=np.float64)
     return found
 
 

@@ -194,8 +194,9 @@ def budget_curve_of(prepared: Prepared) -> BudgetCurve:
         level_split=options.level_split,
         max_codes=options.max_codes,
         seed=prepared.config.random_seed,
+        every_size=True,
     )
-    return budget_curve(curves, options.alpha)
+    return budget_curve(curves, options.alpha, prepared.plan.bits)
 
 
 def allocation_event(allocation: BitAllocation) -> Event:
