@@ -25,7 +25,7 @@ def compare(
     strategies: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Names with commas between them; all that there are if left out."
+            metavar="NAMES", help="Names with commas between them; all but config, the file itself."
         ),
     ] = None,
     baseline: Annotated[
@@ -38,7 +38,9 @@ def compare(
             metavar="NAMES", help="pca_kmeans, joint_rq and fsq (all if left out), or none."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Number of seeds, each a split and a run.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="Number of seeds, each a split and a run.")
+    ] = 3,
     folds: Annotated[
         int | None,
         typer.Option(metavar="K", help="Cut each seed's rows into K parts and hold out each once."),
