@@ -45,6 +45,7 @@ class CodebookBank(CodebookState):
         may_wait: False once every codebook is known to be initialised.
         frozen: codes and averages stay as they are; see :meth:`Quantizer.freeze`.
         initialized_codebooks: bool [Q].
+        gathered: counts and sums of batches that wait for the next step of the averages.
 
     Args:
         layout: sizes and dims of the codebooks.
@@ -55,6 +56,7 @@ class CodebookBank(CodebookState):
         unit_codes: codes have length 1, and are scaled back to it after every step.
         backend: as in :func:`spinlock.ops.nearest_codes`.
         seed: of the first codes and of every draw made without a generator.
+        learnable: codes are a parameter; None: exactly where ``use_ema`` is False.
 
     Raises:
         ConfigError: an option out of its range.

@@ -39,6 +39,7 @@ class CodebookState(nn.Module):
         unit_codes: bool = False,
         backend: str | None = None,
         seed: int = 0,
+        learnable: bool | None = None,
     ) -> None:
         super().__init__()
         check_decay(decay)
@@ -54,14 +55,15 @@ class CodebookState(nn.Module):
         self.use_ema, self.decay, self.epsilon = use_ema, decay, epsilon
         self.init, self.backend, self.seed = init, backend, seed
         self.unit_codes, self.frozen = unit_codes, False
+        self.gathered: tuple[Tensor, Tensor] | None = None
         self.may_wait = init != "uniform"
         weight = uniform_codes(layout, torch.Generator().manual_seed(seed))
         if unit_codes:
             normalize_codes(weight, layout)
-        if use_ema:
-            self.register_buffer("weight", weight)
-        else:
+        if learnable or (learnable is None and not use_ema):
             self.weight = nn.Parameter(weight)
+        else:
+            self.register_buffer("weight", weight)
         self.register_buffer("ema_counts", torch.ones(layout.total_codes, dtype=torch.float32))
         # One row per code: sums = weight * counts holds from the first step on.
         self.register_buffer("ema_sums", weight.clone() if use_ema else None)

@@ -9,7 +9,7 @@ from spinlock.layout import CodebookLayout
 from spinlock.ops._averages import count_rows
 from spinlock.ops.padding import PaddingPlan, padding_plan
 
-__all__ = ["CodebookViews", "codebook_view", "slice_layout"]
+__all__ = ["CodebookViews", "codebook_view", "even_codebooks", "slice_layout"]
 
 
 @lru_cache(maxsize=1024)
@@ -23,6 +23,16 @@ def codebook_view(flat: Tensor, layout: CodebookLayout, q: int) -> Tensor:
     first, stride = layout.weight_offsets[q], layout.padded_dims[q]
     size = layout.codebook_sizes[q]
     return flat[first : first + size * stride].view(size, stride)[:, : layout.dims[q]]
+
+
+def even_codebooks(flat: Tensor, layout: CodebookLayout) -> Tensor:
+    """The view [Q, K, D] of a flat buffer [weight_size], where all codebooks have one size."""
+    count, size, stride = layout.num_quantizers, layout.codebook_sizes[0], layout.padded_dims[0]
+    if count * size * stride == layout.weight_size:
+        return flat.view(count, size, stride)[..., : layout.dims[0]]
+    # Codebooks begin at multiples of more than one code.
+    block = layout.weight_size // count
+    return flat.as_strided((count, size, layout.dims[0]), (block, stride, 1))
 
 
 @dataclass(frozen=True)

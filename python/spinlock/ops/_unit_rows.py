@@ -19,7 +19,7 @@ def unit_rows(latents: Tensor, layout: CodebookLayout) -> Tensor:
 
     Returns:
         [B, input_width] in float32, or float64 where the latents are.  Rows of zeros stay zeros;
-        rows that are not finite stay so.
+        rows that are not finite become NaN, without gradient.
 
     Raises:
         InputError: latents that do not fit the layout.
@@ -37,6 +37,9 @@ def unit_rows(latents: Tensor, layout: CodebookLayout) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
+    finite = rows.isfinite().all(dim=-1, keepdim=True)
+    clean = rows.where(finite, 0.0)  # so that the gradient of such rows is 0, not NaN
     # Squares of float32 neither overflow nor vanish in float64.
-    norm: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float64)
-    return (rows / norm.masked_fill(norm == 0, 1.0)).to(rows.dtype)
+    norm: Tensor = torch.linalg.vector_norm(clean, dim=-1, keepdim=True, dtype=torch.float64)
+    unit = (clean / norm.masked_fill(norm == 0, 1.0)).to(rows.dtype)
+    return unit.where(finite, torch.nan)

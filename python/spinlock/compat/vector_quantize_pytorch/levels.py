@@ -1,0 +1,79 @@
+"""Which residual levels a training step uses, and the paths that a beam search finds."""
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spinlock.compat.vector_quantize_pytorch.layer import Layer
+
+__all__ = ["beam_paths", "draw_last_level", "draw_seed"]
+
+
+def draw_seed(device: torch.device) -> int:
+    """A seed for :func:`draw_last_level` from torch's global generator."""
+    return int(torch.randint(0, 10_000, (), device=device).item())
+
+
+def draw_last_level(
+    seed: int | None, device: torch.device, cutoff: int, levels: int, multiple_of: int
+) -> int | Tensor:
+    """The last level that is used, evenly from cutoff..levels - 1, rounded up to multiples.
+
+    Args:
+        seed: of the draw; None takes one from torch's global generator.
+        device: of that draw.
+        cutoff: levels up to this one are always used.
+        levels: how many there are.
+        multiple_of: the number of levels used is a multiple of this, or all of them.
+
+    Returns:
+        an int, or, in a traced call without a seed, a scalar int64 tensor.
+
+    >>> draw_last_level(3, torch.device("cpu"), 1, 8, 4) in (3, 7)
+    True
+    """
+    if seed is None and torch.compiler.is_compiling():
+        drawn = torch.randint(cutoff, levels, (), device=device)
+        return ((drawn + multiple_of) // multiple_of * multiple_of - 1).clamp(max=levels - 1)
+    seed = draw_seed(device) if seed is None else seed
+    last = random.Random(seed).randrange(cutoff, levels)
+    return min(-(-(last + 1) // multiple_of) * multiple_of, levels) - 1
+
+
+@torch.no_grad()
+def beam_paths(
+    rows: Tensor, layers: Sequence[Layer], beam: int, weights: Sequence[float]
+) -> list[Tensor]:
+    """int64 [N] per level: the codes of the path with the least weighted sum of errors.
+
+    Every path is continued by its ``beam`` nearest codes, and as many paths are kept as cost least,
+    where a level costs its weight times the mean squared error it leaves.
+
+    Args:
+        rows: [N, D].
+        layers: one per level.
+        beam: paths that are followed, >= 1.
+        weights: of the levels' errors.
+    """
+    residual, cost = rows.detach().float()[:, None], rows.new_zeros(len(rows), 1).float()
+    residual = residual.where(residual.isfinite().all(dim=2, keepdim=True), 0.0)
+    tokens = torch.zeros(len(rows), 1, 0, dtype=torch.int64, device=rows.device)
+    for level, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+        paths = residual.shape[1]
+        flat = residual.flatten(0, 1)
+        found = layer.candidates(flat, beam)
+        width = found.shape[1]
+        codes = layer.decode_rows(found.reshape(-1, 1)).view(len(flat), width, -1).float()
+        error = (codes - layer.compared_rows(flat)[:, None]).square().mean(dim=2)
+        share = layer.regularizers.commitment or 1.0
+        total = cost[:, :, None] + (error * share * weight).view(len(rows), paths, width)
+        kept = 1 if level == len(layers) - 1 else min(beam, paths * width)
+        cost, chosen = total.flatten(1).topk(kept, dim=1, largest=False)
+        parent = (chosen // width)[:, :, None]
+        code = found.view(len(rows), -1).gather(1, chosen)[:, :, None]
+        tokens = torch.cat([tokens.take_along_dim(parent, dim=1), code], dim=2)
+        picked = codes.view(len(rows), -1, codes.shape[2]).take_along_dim(chosen[:, :, None], dim=1)
+        residual = residual.take_along_dim(parent, dim=1) - picked
+    return list(tokens[:, 0].unbind(dim=1))

@@ -1,0 +1,80 @@
+"""Terms of the loss that look at a whole codebook, or at all distances."""
+
+import torch
+from torch import Tensor
+
+from spinlock.modules.vq_options import Regularizers
+
+__all__ = ["code_cross_entropy", "diversity_loss", "orthogonal_loss"]
+
+_SMALLEST_NORM = 1e-6
+_SMALLEST_SHARE = 1e-5
+
+
+def orthogonal_loss(
+    codebooks: Tensor, options: Regularizers, indices: Tensor | None = None
+) -> Tensor:
+    """Mean squared cosine between codes, minus that of a code with itself: scalar, 0 if apart.
+
+    Args:
+        codebooks: [Q, K, D].
+        options: which codes take part.
+        indices: int64, the codes of this batch, for ``orthogonal_used_only``; -1 is none.
+    """
+    quantizers, size, _ = codebooks.shape
+    # A copy: codes may change in place before the backward pass.
+    unit = torch.nn.functional.normalize(codebooks.clone(), dim=-1, eps=_SMALLEST_NORM)
+    limit = options.orthogonal_max_codes
+    if not options.orthogonal_used_only:
+        if limit is not None and size > limit:
+            unit = unit[:, torch.randperm(size, device=unit.device)[:limit]]
+        count = unit.shape[1]
+        squares = (unit @ unit.transpose(1, 2)).square().sum()
+        return squares / (quantizers * count**2) - 1.0 / count
+    assert indices is not None
+    # A mask of fixed shape instead of the list of codes: compilers see no sizes that hang on data.
+    flat = indices.reshape(-1)
+    used = torch.zeros(size + 1, dtype=torch.bool, device=unit.device)
+    used = used.index_fill(0, flat.where(flat >= 0, size), True)[:size]
+    if limit is not None:
+        keys = torch.rand(size, device=unit.device).masked_fill(~used, 2.0)
+        used = used & (keys.argsort().argsort() < limit)
+    number = used.sum().clamp(min=1)
+    unit = unit * used[:, None]
+    return (unit @ unit.transpose(1, 2)).square().sum() / number**2 - 1.0 / number
+
+
+def diversity_loss(
+    scores: Tensor, temperature: float, positions: int, mask: Tensor | None = None
+) -> Tensor:
+    """Minus the entropy of the mean softmax of scores, averaged over positions: scalar.
+
+    Args:
+        scores: [B, Q, K].
+        temperature: what scores are multiplied by.
+        positions: B is a multiple of it; rows of one position are averaged together.
+        mask: bool [B], rows that count.
+    """
+    quantizers, size = scores.shape[1:]
+    shares = (scores * temperature).softmax(dim=-1).view(-1, positions, quantizers, size)
+    if mask is None:
+        mean = shares.mean(dim=(0, 2))
+    else:
+        kept = mask.view(-1, positions, 1, 1).to(shares.dtype)
+        mean = (shares * kept).sum(dim=(0, 2)) / (kept.sum(dim=(0, 2)) * quantizers).clamp(min=1)
+    entropy = -(mean * mean.clamp(min=_SMALLEST_SHARE).log()).sum(dim=-1)
+    return -entropy.mean()
+
+
+def code_cross_entropy(scores: Tensor, indices: Tensor) -> Tensor:
+    """Mean cross entropy of the codes given, by scores; -1 is left out; 0 if nothing is left.
+
+    Args:
+        scores: [B, Q, K].
+        indices: int64 [B, Q].
+    """
+    flat = indices.reshape(-1)
+    summed = torch.nn.functional.cross_entropy(
+        scores.reshape(len(flat), scores.shape[-1]), flat, ignore_index=-1, reduction="sum"
+    )
+    return summed / (flat >= 0).sum().clamp(min=1)
