@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.errors import BenchError
 from bench.record import Record, Row
 from bench.render import units
@@ -57,15 +59,25 @@ def table(record: Record, suite: str, workload: str) -> str:
     raise BenchError(f"table: expected one of {known or 'no rows'}, got '{suite} {workload}'")
 
 
-def ratios(record: Record, suite: str | None = None) -> str:
+def ratios(record: Record, suite: str = "all", clock: str | None = None) -> str:
     """Times faster than each peer, one line per suite, workload and own contender.
 
+    Args:
+        record: with the rows.
+        suite: only that one; ``all`` of them.
+        clock: one of those of the rows, ``graph`` say; that of the tables by default.
+
     Raises:
-        BenchError: the record has no rows of that suite.
+        BenchError: the record has no rows of that suite, or none on that clock.
     """
-    rows = [row for row in record.rows if row.suite != "curves" and suite in (None, row.suite)]
-    if suite is not None and not rows:
+    rows = [row for row in record.rows if row.suite != "curves" and suite in ("all", row.suite)]
+    if not rows and suite != "all":
         raise BenchError(f"ratios: expected a suite of the record, got '{suite}'")
+    if clock is not None:
+        known = dict.fromkeys(timing.clock for row in rows for timing in row.timings)
+        if clock not in known:
+            raise BenchError(f"ratios: expected a clock of {', '.join(known)}, got '{clock}'")
+        rows = [_on_clock(row, clock) for row in rows]
     grouped = cases(rows)
     peers = list(dict.fromkeys(row.contender for row in rows if not is_own(row.contender)))
     peers = [p for p in peers if any(r.contender == p and r.timings for r in rows)]
@@ -78,6 +90,14 @@ def ratios(record: Record, suite: str | None = None) -> str:
     if not lines:
         return "No contender of spinlock was timed."
     return drawn(["suite", "workload", "", *peers], lines, left=3)
+
+
+def _on_clock(row: Row, clock: str) -> Row:
+    """The row without its other timings; one that has none on that clock was not timed."""
+    timings = tuple(timing for timing in row.timings if timing.clock == clock)
+    if row.timings and not timings:
+        return replace(row, status="missing", timings=())
+    return replace(row, timings=timings)
 
 
 def ratio(record: Record, suite: str, workload: str, own: str, peer: str) -> str:

@@ -8,7 +8,7 @@ What is between the two markers is replaced by the piece, of bench/results/FILE:
 | piece | |
 |---|---|
 | ``table SUITE WORKLOAD`` | one table with what is said under it; ``table curves AXIS`` |
-| ``ratios [SUITE]`` | how many times faster each of ours is than each peer |
+| ``ratios [SUITE [CLOCK]]`` | how many times faster each of ours is than each peer; ``all`` |
 | ``ratio SUITE WORKLOAD OWN PEER`` | one of those, inside a sentence |
 | ``figure SUITE WORKLOAD CONTENDER NAME`` | a figure of a suite, inside a sentence |
 | ``goals [WORKLOAD ...]`` | what was to be reached, and what was |
@@ -118,7 +118,7 @@ def _filled(match: re.Match[str], results: Path) -> str:
 def _piece(where: str, record: Record, piece: str, arguments: Sequence[str], results: Path) -> str:
     makers: dict[str, tuple[Callable[..., str], Sequence[int]]] = {
         "table": (markdown.table, (2,)),
-        "ratios": (markdown.ratios, (0, 1)),
+        "ratios": (markdown.ratios, (0, 1, 2)),
         "ratio": (markdown.ratio, (4,)),
         "figure": (markdown.figure, (4,)),
         "goals": (goals.goals_table, range(9)),
