@@ -162,3 +162,11 @@ def test_a_beam_is_asked_for_by_number(run_command: RunCommand, folder: Path) ->
     ended = run_command(*given, "none.npz", "--beam", "0")
     assert ended.code == 2
     assert "--beam" in ended.err
+
+
+def test_sweeps_are_asked_for_by_number(run_command: RunCommand, folder: Path) -> None:
+    given = ("encode", folder / "run", folder / "data.npz", "-o")
+    assert run_command(*given, "swept.npz", "--sweeps", "1").code == 0
+    ended = run_command(*given, "none.npz", "--sweeps", "-1")
+    assert ended.code == 2
+    assert "--sweeps" in ended.err

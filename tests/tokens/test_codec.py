@@ -148,3 +148,22 @@ def test_a_beam_comes_closer_and_only_residual_levels_have_one(both: Trained) ->
     assert errors[1] < errors[0]
     blocks = Codec(both.saved, block_rows=64, beam=8).encode(both.rows)
     np.testing.assert_array_equal(blocks, searching.encode(both.rows))
+
+
+def test_sweeps_decode_closer_in_blocks_of_any_size(both: Trained) -> None:
+    model, rows = both.saved.model, both.rows
+    x = torch.from_numpy(both.saved.preprocessing.transform(rows))
+    found = [Codec(both.saved, sweeps=sweeps).encode(rows) for sweeps in (0, 1, 2)]
+    errors = [
+        (model.decode_from_tokens(torch.from_numpy(tokens.astype(np.int64))) - x)
+        .square()
+        .sum(1)
+        .detach()
+        for tokens in found
+    ]
+    assert (errors[1] <= errors[0] * (1 + 1e-5)).all()
+    assert errors[2].sum() <= errors[1].sum() < errors[0].sum()
+    blocks = Codec(both.saved, block_rows=64, sweeps=2).encode(rows)
+    np.testing.assert_array_equal(blocks, found[2])
+    with pytest.raises(InputError, match="sweeps: expected at least 0, got -1"):
+        Codec(both.saved, sweeps=-1)

@@ -53,6 +53,15 @@ def encode(
             help="Follow N code sequences per category: closer tokens, more time (residual form).",
         ),
     ] = 1,
+    sweeps: Annotated[
+        int,
+        typer.Option(
+            "--sweeps",
+            min=0,
+            metavar="N",
+            help="Reconsider every token N times by what the whole decoder makes of it.",
+        ),
+    ] = 0,
     labels: Annotated[
         bool, typer.Option("--labels", help="Keep the labels of the data set beside the tokens.")
     ] = False,
@@ -95,6 +104,7 @@ def encode(
                 lambda done, total: bar.update("encoding", done, total),
                 device=device,
                 beam=beam,
+                sweeps=sweeps,
                 labels=labels,
                 ignore_extra_columns=ignore_extra_columns,
                 overwrite=overwrite,

@@ -69,6 +69,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: ("cpu") ``"cuda"``, ``"cuda:1"`` or ``"auto"``; results are kept on the CPU.
         beam: code sequences that ``transform`` follows through the levels of a category: 1 takes
             each nearest code, 4 to 16 come closer at a cost in time (residual form).
+        sweeps: times that ``transform`` reconsiders every token by what the whole decoder makes of
+            it: 1 or 2 come clearly closer at a cost in time.
         num_threads: (by the model's size) CPU threads of a training step.
         checkpoint_dir: (none) where the run keeps its checkpoints; nothing stays on disk without.
         config: keys that no parameter sets: a ``TrainConfig``, nested mappings such as
@@ -115,6 +117,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = None,
         device: str | None = None,
         beam: int = 1,
+        sweeps: int = 0,
         num_threads: int | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         config: Base = None,
@@ -139,6 +142,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.device = device
         self.beam = beam
+        self.sweeps = sweeps
         self.num_threads = num_threads
         self.checkpoint_dir = checkpoint_dir
         self.config = config
@@ -310,7 +314,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device = saved.config.device if self.device is None else self.device
         if device != "cpu":  # what is pickled stays on the CPU
             saved = replace(saved, model=copy.deepcopy(saved.model))
-        return Codec(saved, device=device, beam=self.beam)
+        return Codec(saved, device=device, beam=self.beam, sweeps=self.sweeps)
 
     def _rows(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)

@@ -38,6 +38,9 @@ class Codec:
         beam: code sequences that ``encode`` follows through the levels of a category: with more
             than 1 (16 is plenty) tokens describe their rows more closely, at a cost in time.
             Residual models only; decoding knows no difference.
+        sweeps: times that ``encode`` reconsiders every token by what the whole decoder makes of
+            it: 1 or 2 come clearly closer, at a cost in time; see :meth:`sweep
+            <spinlock.vqvae.CategoricalHierarchicalVQVAE.sweep>`.
 
     Attributes:
         contract: what the tokens mean.
@@ -47,16 +50,24 @@ class Codec:
 
     Raises:
         ConfigError: no such device here.
-        InputError: ``block_rows`` or ``beam`` below 1.
+        InputError: ``block_rows`` or ``beam`` below 1, or ``sweeps`` below 0.
     """
 
     def __init__(
-        self, saved: SavedModel, *, device: str = "cpu", block_rows: int = 8192, beam: int = 1
+        self,
+        saved: SavedModel,
+        *,
+        device: str = "cpu",
+        block_rows: int = 8192,
+        beam: int = 1,
+        sweeps: int = 0,
     ) -> None:
-        for name, value in (("block_rows", block_rows), ("beam", beam)):
-            if value < 1:
-                raise InputError(f"{name}: expected at least 1, got {value}")
-        self.beam = beam
+        for name, value, least in (
+            ("block_rows", block_rows, 1), ("beam", beam, 1), ("sweeps", sweeps, 0)
+        ):  # fmt: skip
+            if value < least:
+                raise InputError(f"{name}: expected at least {least}, got {value}")
+        self.beam, self.sweeps = beam, sweeps
         self.device = find_device(device)
         self.block_rows = -(-block_rows // _TILE) * _TILE
         self.contract = saved.contract
@@ -81,7 +92,7 @@ class Codec:
         with self._working():
             for rows in _blocks(len(raw), self.block_rows):
                 x = self._tiled(self._preprocessing.transform(raw[rows]))
-                found = self._model.get_tokens(x, self.beam)[: rows.stop - rows.start]
+                found = self._model.get_tokens(x, self.beam, self.sweeps)[: rows.stop - rows.start]
                 tokens[rows] = found.cpu().numpy()
         return tokens
 

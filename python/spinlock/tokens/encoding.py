@@ -68,6 +68,7 @@ def encode_dataset(
     device: str = "cpu",
     block_rows: int = 8192,
     beam: int = 1,
+    sweeps: int = 0,
     labels: bool = False,
     ignore_extra_columns: bool = False,
     overwrite: bool = False,
@@ -82,7 +83,7 @@ def encode_dataset(
             it is opened with the families, excluded columns and label column of the run.
         output: ``.npz`` or ``.parquet``.
         on_progress: is called with rows done and rows in all.
-        device, block_rows, beam: as in :class:`~spinlock.tokens.codec.Codec`.
+        device, block_rows, beam, sweeps: as in :class:`~spinlock.tokens.codec.Codec`.
         labels: keep the labels of the data set beside the tokens; they are held in memory.
         ignore_extra_columns: leave columns out that the model does not know, instead of refusing
             them.
@@ -95,7 +96,7 @@ def encode_dataset(
     path = Path(output)
     reads = str(data) if isinstance(data, str | os.PathLike) else None
     check_output(path, ENDINGS, overwrite=overwrite, reads=reads)
-    codec = Codec(saved, device=device, block_rows=block_rows, beam=beam)
+    codec = Codec(saved, device=device, block_rows=block_rows, beam=beam, sweeps=sweeps)
     with opened_for(saved, data) as dataset:
         order = match_columns(
             codec.names,

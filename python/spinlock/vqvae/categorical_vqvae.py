@@ -15,6 +15,7 @@ from spinlock.modules import NestedResidualQuantizer, RaggedVectorQuantizer
 from spinlock.modules.outputs import QuantizerOutput, UsageSummary
 from spinlock.vqvae.config import CategoricalVQVAEConfig
 from spinlock.vqvae.packed import CategoryEncoder, PackedSegments, SharedDecoder
+from spinlock.vqvae.synthesis import DecoderTables, swept_tokens
 
 
 class CodebookOptions(TypedDict):
@@ -99,19 +100,44 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         return VQVAEOutput(reconstruction, output.indices, losses)
 
     @torch.no_grad()
-    def get_tokens(self, x: Tensor, beam: int = 1) -> Tensor:
+    def get_tokens(self, x: Tensor, beam: int = 1, sweeps: int = 0) -> Tensor:
         """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state.
 
         Args:
             x: the features.
             beam: code sequences to follow through the levels of a category; 1 takes the nearest
                 code of each level.
+            sweeps: times that every token is reconsidered by what the whole decoder makes of it;
+                see :meth:`sweep`.
 
         Raises:
-            InputError: features of another shape or type, or a ``beam`` that the form has not.
+            InputError: features of another shape or type, a ``beam`` that the form has not, or
+                ``sweeps`` below 0.
         """
         with self._evaluating():
-            return self._search(self.encode(x), beam)
+            tokens = self._search(self.encode(x), beam)
+            return tokens if sweeps == 0 else self.sweep(x, tokens, sweeps)
+
+    @torch.no_grad()
+    def sweep(self, x: Tensor, tokens: Tensor, sweeps: int = 1) -> Tensor:
+        """Tokens int64 ``[B, C * L]`` that decode closer to ``x [B, N]`` than ``tokens`` do.
+
+        Analysis by synthesis: see :func:`spinlock.vqvae.synthesis.swept_tokens`.  No row's squared
+        error over all features is ever larger than before.  Writes no state.
+
+        Raises:
+            InputError: features of another shape or type, or ``sweeps`` below 0.
+        """
+        self._check_features(x)
+        if sweeps < 0:
+            raise InputError(f"sweeps: expected at least 0, got {sweeps}; 0 keeps every token")
+        with self._evaluating():
+            tables, candidates = self._decoder_tables()
+            rows = x.to(tables.weight.dtype)
+            found = swept_tokens(rows, tokens, tables, sweeps, candidates=candidates)
+            # What tables and decoder round differently must not make a row worse.
+            closer = self._squared_error(x, found) < self._squared_error(x, tokens)
+            return torch.where(closer[:, None], found, tokens)
 
     @torch.no_grad()
     def get_category_tokens(self, x: Tensor) -> dict[str, Tensor]:
@@ -153,6 +179,15 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
                 "do not build on one another, so that there is nothing to search"
             )
         return self.quantize(latents).indices
+
+    def _squared_error(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """float64 ``[B]``: over all features of what the tokens decode to."""
+        decoded = self.decode(self.quantizer.decode(tokens))
+        return (x - decoded).double().square().sum(1)
+
+    @abstractmethod
+    def _decoder_tables(self) -> tuple[DecoderTables, int]:
+        """What each code adds to :meth:`decode`, and how many codes a sweep tries at a time."""
 
     def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
         """Further weighted loss terms; the shared protocol has none."""

@@ -10,6 +10,7 @@ from spinlock.vqvae.auxiliary import orthogonality_loss, topographic_loss
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
 from spinlock.vqvae.packed import PackedLayerNorm, PackedLinear, PackedSegments
+from spinlock.vqvae.synthesis import DecoderTables, TokenTables, decoder_maps
 
 # Pairwise losses grow with the square of the rows; this many say enough about a batch.
 _PAIRWISE_ROWS = 128
@@ -61,6 +62,19 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
         """Quantized latents ``[B, sum of all latent dims]`` to features ``[B, N]``."""
         reconstruction: Tensor = self.decoder(quantized)
         return reconstruction
+
+    def _decoder_tables(self) -> tuple[DecoderTables, int]:
+        into, into_bias, weight, bias = decoder_maps(self.decoder)
+        nothing = slice(0, 0)
+        books, start = [], 0
+        for quantizer, dim in enumerate(self.heads_out.widths):
+            codes = self.quantizer.codebook(quantizer).to(weight.dtype)
+            hidden = codes @ into[start : start + dim]
+            books.append(TokenTables(hidden, hidden[:, :0], nothing, nothing, nothing))
+            start += dim
+        # No path past the hidden layer says which codes are near: all of them are tried.
+        largest = max(self.quantizer.layout.codebook_sizes)
+        return DecoderTables(books, into_bias, weight, bias), largest
 
     def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
         config = self.config

@@ -9,6 +9,7 @@ from spinlock.modules import NestedResidualQuantizer
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
 from spinlock.vqvae.packed import PackedLinear, PackedSegments, packed_product
+from spinlock.vqvae.synthesis import CANDIDATES, DecoderTables, TokenTables, decoder_maps
 
 
 class ResidualVQVAE(CategoricalHierarchicalVQVAE):
@@ -70,6 +71,22 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
 
     def _search(self, latents: Tensor, beam: int) -> Tensor:
         return self.quantizer.search(latents, beam)
+
+    def _decoder_tables(self) -> tuple[DecoderTables, int]:
+        into, into_bias, weight, bias = decoder_maps(self.decoder)
+        books: list[TokenTables] = []
+        latent = feature = 0
+        for category, size in enumerate(self.config.category_sizes):
+            columns = slice(feature, feature + size)
+            for level in range(self.config.num_levels):
+                codes = self.quantizer.codebook(category, level).to(weight.dtype)
+                dim = codes.shape[1]
+                axes = self.synthesis_axes[category, :dim, :size].to(weight.dtype)
+                hidden = codes @ into[latent : latent + dim]
+                books.append(TokenTables(hidden, codes @ axes, columns, slice(None), columns))
+            latent += self.latents.widths[category]
+            feature += size
+        return DecoderTables(books, into_bias, weight, bias), CANDIDATES
 
     def _init_axes_without_data(self) -> None:
         """Coordinate axes until :meth:`initialize_from` sees data, so that z is never all 0."""

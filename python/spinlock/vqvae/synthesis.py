@@ -1,0 +1,161 @@
+"""Analysis by synthesis: tokens chosen by what the whole shared decoder makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.vqvae.packed import SharedDecoder
+
+__all__ = ["CANDIDATES", "DecoderTables", "TokenTables", "decoder_maps", "swept_tokens"]
+
+CANDIDATES = 4  # codes tried at a time, the present one among them; more add less than 1%
+# Rows of a chunk, so that its hidden layers stay in a core's cache; a multiple of 64, for a row's
+# place in a matrix product decides its last bits.
+_CHUNK_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTables:
+    """What each code of one quantizer adds to the decoder.
+
+    Attributes:
+        hidden: ``[K, H]``, to the hidden layer before its ReLU.
+        direct: ``[K, width of columns]``, to the features, past the hidden layer.
+        columns: the features that ``direct`` is about.
+        own: the features of the quantizer's category, within ``direct``.
+        category: the features of the quantizer's category, within a row.
+    """
+
+    hidden: Tensor
+    direct: Tensor
+    columns: slice
+    own: slice
+    category: slice
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderTables:
+    """A decoder of one hidden ReLU layer, as sums over quantizers.
+
+    With tokens k_q the features are ``bias + sum_q direct_q[k_q] + relu(hidden_bias + sum_q
+    hidden_q[k_q]) @ weight``.
+
+    Attributes:
+        quantizers: one per column of the tokens.
+        hidden_bias: ``[H]``.
+        weight: ``[H, N]``.
+        bias: ``[N]``.
+    """
+
+    quantizers: Sequence[TokenTables]
+    hidden_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+def decoder_maps(decoder: SharedDecoder) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Its maps ``[W, H]`` and ``[H, N]``, each before its bias, in float32 or wider."""
+    first, _, _, last = decoder
+    wide = torch.promote_types(cast(nn.Linear, last).weight.dtype, torch.float32)
+    into, out = cast(nn.Linear, first), cast(nn.Linear, last)
+    return (
+        into.weight.T.to(wide),
+        into.bias.to(wide),
+        out.weight.T.to(wide),
+        out.bias.to(wide),
+    )
+
+
+def swept_tokens(
+    x: Tensor, tokens: Tensor, tables: DecoderTables, sweeps: int, *, candidates: int = CANDIDATES
+) -> Tensor:
+    """Tokens whose decoded rows come closer to ``x``, quantizer by quantizer.
+
+    A sweep visits every quantizer once.  Among its codes those are tried whose direct share is
+    nearest to what the present error leaves of the category's own features; each is decoded with
+    all other tokens as they are, and one takes the present code's place where the squared error
+    over all features becomes smaller (iterated conditional modes, Besag 1986; analysis by
+    synthesis, Schroeder & Atal 1985).  Rows do not depend on one another.
+
+    Args:
+        x: features ``[B, N]``.
+        tokens: int64 ``[B, Q]`` to start from.
+        tables: of the decoder.
+        sweeps: at least 0.
+        candidates: codes tried at a time, the present one among them.
+
+    Returns:
+        int64 ``[B, Q]``; rows that are not finite keep their tokens.
+
+    >>> codes = torch.tensor([[0.0], [1.0]])
+    >>> one = slice(0, 1)
+    >>> book = TokenTables(torch.zeros(2, 1), codes, one, one, one)
+    >>> tables = DecoderTables(
+    ...     [book, book], torch.zeros(1), torch.zeros(1, 1), torch.zeros(1))
+    >>> swept_tokens(torch.tensor([[2.1]]), torch.tensor([[0, 0]]), tables, 1)
+    tensor([[1, 1]])
+    """
+    if sweeps == 0 or len(x) == 0:
+        return tokens
+    parts = zip(torch.split(x, _CHUNK_ROWS), torch.split(tokens, _CHUNK_ROWS), strict=True)
+    return torch.cat([_swept(rows, part, tables, sweeps, candidates) for rows, part in parts])
+
+
+def _swept(
+    x: Tensor, tokens: Tensor, tables: DecoderTables, sweeps: int, candidates: int
+) -> Tensor:
+    columns = list(tokens.unbind(1))
+    for _ in range(sweeps):
+        # Summed anew in every sweep, so that rounding does not add up.
+        before = tables.hidden_bias.expand(len(x), -1).clone()
+        target = x - tables.bias  # what is left for the hidden layer
+        for column, book in zip(columns, tables.quantizers, strict=True):
+            before += book.hidden[column]
+            target[:, book.columns] -= book.direct[column]
+        error = torch.addmm(target, torch.relu(before), tables.weight, alpha=-1.0)
+        state = before, target, error
+        for q, book in enumerate(tables.quantizers):
+            tried = min(candidates - 1, len(book.hidden) - 1)
+            if tried > 0:
+                columns[q], state = _stepped(columns[q], state, book, tables.weight, tried)
+    return torch.stack(columns, 1)
+
+
+_State = tuple[Tensor, Tensor, Tensor]
+
+
+def _stepped(
+    present: Tensor, state: _State, book: TokenTables, weight: Tensor, tried: int
+) -> tuple[Tensor, _State]:
+    """One quantizer's tokens ``[B]`` after a visit; hidden layer, target and error follow them."""
+    before, target, error = state
+    others = _nearest_others(present, error[:, book.category], book.direct[:, book.own], tried)
+    rows = torch.arange(len(present), device=present.device)
+    # Without the present code's share, then with each candidate's.
+    hidden = (before - book.hidden[present])[:, None] + book.hidden[others]
+    left = target[:, None].repeat(1, tried, 1)
+    left[:, :, book.columns] += book.direct[present][:, None] - book.direct[others]
+    tried_error = torch.addmm(
+        left.flatten(0, 1), torch.relu(hidden).flatten(0, 1), weight, alpha=-1.0
+    ).view_as(left)
+    least, best = tried_error.square().sum(2).min(1)
+    better = (least < error.square().sum(1))[:, None]
+    chosen = torch.where(better[:, 0], others[rows, best], present)
+    return chosen, (
+        torch.where(better, hidden[rows, best], before),
+        torch.where(better, left[rows, best], target),
+        torch.where(better, tried_error[rows, best], error),
+    )
+
+
+def _nearest_others(present: Tensor, error: Tensor, codes: Tensor, count: int) -> Tensor:
+    """int64 ``[B, count]``: codes, but for the present, nearest to it plus the error."""
+    wanted = codes[present] + error
+    distance = codes.square().sum(1) - 2.0 * (wanted @ codes.T)
+    distance.scatter_(1, present[:, None], torch.inf)
+    return distance.topk(count, dim=1, largest=False).indices

@@ -1,0 +1,152 @@
+"""Sweeps: a plain loop over rows, quantizers and codes is the truth; no row ever becomes worse."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spinlock.errors import InputError
+from spinlock.vqvae import CategoricalVQVAEConfig, build_vqvae
+
+SIZES = (7, 1, 4)
+FORMS = ["residual", "independent"]
+
+
+def trained(hierarchy: str, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+    """A model whose decoder is nobody's inverse: every weight has been moved."""
+    torch.manual_seed(0)
+    config = CategoricalVQVAEConfig(
+        category_names=("a", "b", "c"),
+        category_sizes=SIZES,
+        compression_ratios=[0.4, 0.9, 1.3],
+        hierarchy=hierarchy,  # type: ignore[arg-type]
+        **options,
+    )
+    model = build_vqvae(config)
+    model.initialize_from(rows(), torch.Generator().manual_seed(2))
+    source = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=source)
+    return model.to(dtype)
+
+
+def rows(count: int = 64, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    factors = torch.randn(count, 4, generator=generator)
+    mixing = torch.randn(4, sum(SIZES), generator=generator)
+    return factors @ mixing + 0.1 * torch.randn(count, sum(SIZES), generator=generator)
+
+
+def errors(model: Any, x: Tensor, tokens: Tensor) -> Tensor:
+    return (x - model.decode_from_tokens(tokens)).double().square().sum(1)
+
+
+def plain_sweep(model: Any, x: Tensor, tokens: Tensor) -> Tensor:
+    """One sweep by whole decodings, one row and one code at a time, in the model's own words."""
+    config = model.config
+    places = [(c, level) for c in range(len(SIZES)) for level in range(config.num_levels)]
+    found = tokens.clone()
+    for row, features in enumerate(x):
+        for q, (c, level) in enumerate(places):
+            count = config.codebook_sizes[c][level]
+            options = list(range(count))
+            if config.hierarchy == "residual":
+                own = slice(sum(SIZES[:c]), sum(SIZES[: c + 1]))
+                codes = model.quantizer.codebook(c, level).to(x.dtype)
+                axes = model.synthesis_axes[c, : codes.shape[1], : SIZES[c]]
+                present = int(found[row, q])
+                wanted = features - model.decode_from_tokens(found[row : row + 1])[0]
+                wanted = wanted[own] + codes[present] @ axes
+                options.sort(key=lambda k: float((wanted - codes[k] @ axes).square().sum()))
+                options = [*[k for k in options if k != present][:3], present]
+            tried = found[row].repeat(len(options), 1)
+            tried[:, q] = torch.tensor(options)
+            error = errors(model, features.expand(len(options), -1), tried)
+            found[row, q] = tried[int(error.argmin()), q]
+    return found
+
+
+@pytest.mark.parametrize("use_ema", [True, False])
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_sweeps_are_those_of_the_plain_loop(hierarchy: str, use_ema: bool) -> None:
+    with torch.no_grad():
+        model = trained(hierarchy, use_ema=use_ema, dtype=torch.float64)
+        x = rows(24, seed=4).double()
+        tokens = model.get_tokens(x)
+        for sweeps in (1, 2):
+            tokens = plain_sweep(model, x, tokens)
+            assert torch.equal(model.get_tokens(x, sweeps=sweeps), tokens)
+    assert (tokens != model.get_tokens(x)).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_no_row_becomes_worse_and_many_become_better(hierarchy: str, seed: int) -> None:
+    """From the encoder's codes and from any others; rows far out included."""
+    model = trained(hierarchy)
+    source = torch.Generator().manual_seed(seed)
+    x = rows(300, seed=seed) * torch.randn(300, 1, generator=source).exp()
+    sizes = torch.tensor([k for levels in model.config.codebook_sizes for k in levels])
+    anything = (torch.rand(300, len(sizes), generator=source) * sizes).long()
+    for start in (model.get_tokens(x), anything):
+        before = errors(model, x, start)
+        once, twice = model.sweep(x, start, 1), model.sweep(x, start, 2)
+        assert ((once >= 0) & (once < sizes)).all()
+        after = errors(model, x, once)
+        assert (after <= before).all()
+        assert (after < before).float().mean() > 0.5
+        assert errors(model, x, twice).sum() <= after.sum()
+    assert torch.equal(model.get_tokens(x, sweeps=1), model.sweep(x, model.get_tokens(x)))
+    assert torch.equal(model.get_tokens(x, sweeps=0), model.get_tokens(x))
+
+
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_rows_do_not_depend_on_one_another(hierarchy: str) -> None:
+    model, x = trained(hierarchy), rows(600)
+    tokens = model.get_tokens(x, sweeps=2)
+    for start in (0, 64, 448):
+        part = model.get_tokens(x[start : start + 64], sweeps=2)
+        assert torch.equal(part, tokens[start : start + 64])
+
+
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_rows_that_are_not_finite_keep_their_tokens(hierarchy: str) -> None:
+    model, x = trained(hierarchy), rows(8)
+    x[2, 3], x[5, 0] = torch.nan, torch.inf
+    start = torch.zeros_like(model.get_tokens(x))
+    swept = model.sweep(x, start)
+    assert (swept[[2, 5]] == 0).all()
+    assert torch.equal(swept[[0, 7]], model.sweep(x[[0, 7]], start[:2]))
+
+
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_sweeping_writes_nothing_and_takes_empty_batches(hierarchy: str) -> None:
+    model = trained(hierarchy, dropout=0.5).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert model.get_tokens(rows(0), sweeps=1).shape == (0, 9)
+    model.get_tokens(rows(), sweeps=1)
+    assert model.training
+    assert all(isinstance(m, nn.Module) and m.training for m in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_negative_number_of_sweeps_and_other_features_are_refused() -> None:
+    model = trained("residual")
+    with pytest.raises(InputError, match="sweeps: expected at least 0, got -1"):
+        model.get_tokens(rows(2), sweeps=-1)
+    with pytest.raises(InputError, match=r"\[B, 12\] .* got \[2, 5\]"):
+        model.sweep(torch.zeros(2, 5), torch.zeros(2, 9, dtype=torch.int64))
+
+
+def test_quantizers_of_one_code_have_nothing_to_choose() -> None:
+    torch.manual_seed(0)
+    config = CategoricalVQVAEConfig(
+        ("a", "b"), (3, 2), latent_dims=((3, 3), (2, 2)), codebook_sizes=((1, 4), (2, 1))
+    )
+    model, x = build_vqvae(config), rows()[:, :5]
+    model.initialize_from(x, torch.Generator().manual_seed(2))
+    tokens = model.get_tokens(x, sweeps=2)
+    assert (tokens[:, [0, 3]] == 0).all()
+    assert (errors(model, x, tokens) <= errors(model, x, model.get_tokens(x))).all()
