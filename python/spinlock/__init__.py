@@ -11,8 +11,16 @@ if TYPE_CHECKING:
     from spinlock.data import load_table as load_table
     from spinlock.estimator import FeatureTokenizer as FeatureTokenizer
     from spinlock.layout import CodebookLayout as CodebookLayout
+    from spinlock.modules import GroupedResidualVQ as GroupedResidualVQ
+    from spinlock.modules import LevelDropout as LevelDropout
+    from spinlock.modules import Lookup as Lookup
     from spinlock.modules import NestedResidualQuantizer as NestedResidualQuantizer
     from spinlock.modules import RaggedVectorQuantizer as RaggedVectorQuantizer
+    from spinlock.modules import Regularizers as Regularizers
+    from spinlock.modules import ResidualVQ as ResidualVQ
+    from spinlock.modules import Shapes as Shapes
+    from spinlock.modules import Update as Update
+    from spinlock.modules import VectorQuantize as VectorQuantize
     from spinlock.tokens.codec import Codec as Codec
     from spinlock.tokens.encoding import decode_tokens as decode_tokens
     from spinlock.tokens.encoding import encode_dataset as encode_dataset
@@ -30,9 +38,17 @@ _HOMES = {
     "Codec": "spinlock.tokens.codec",
     "CodebookLayout": "spinlock.layout",
     "FeatureTokenizer": "spinlock.estimator",
+    "GroupedResidualVQ": "spinlock.modules",
+    "LevelDropout": "spinlock.modules",
+    "Lookup": "spinlock.modules",
     "NestedResidualQuantizer": "spinlock.modules",
     "RaggedVectorQuantizer": "spinlock.modules",
+    "Regularizers": "spinlock.modules",
+    "ResidualVQ": "spinlock.modules",
+    "Shapes": "spinlock.modules",
     "TokenContract": "spinlock.vqvae.contract",
+    "Update": "spinlock.modules",
+    "VectorQuantize": "spinlock.modules",
     "build_vqvae": "spinlock.vqvae",
     "decode_tokens": "spinlock.tokens.encoding",
     "encode_dataset": "spinlock.tokens.encoding",

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spinlock.ops._traced import is_traced
+
 __all__ = ["beam_tokens", "categories_searched"]
 
 # Candidates of one chunk of rows, and rows that chunks are made of: a row's place in a matrix
@@ -34,6 +36,8 @@ def beam_tokens(rows: Tensor, codebooks: Sequence[Tensor], beam: int, plain: Ten
     >>> beam_tokens(rows, levels, 2, torch.tensor([[0, 1]]))  # 0 + 1.0, not 1.3 + 0.5
     tensor([[1, 0]])
     """
+    if is_traced(rows):
+        return _searched(rows, codebooks, beam, plain)  # a program of any number of rows
     largest = max(len(codes) for codes in codebooks)
     step = max(_TILE, _CANDIDATES // (beam * largest) // _TILE * _TILE)
     chunks = [
@@ -75,7 +79,7 @@ def categories_searched(
 def _searched(rows: Tensor, codebooks: Sequence[Tensor], beam: int, plain: Tensor) -> Tensor:
     residual = rows[:, None, :]
     cost = residual.square().sum(dim=2)
-    tokens = plain.new_empty(len(rows), 1, 0)
+    tokens = plain.new_empty(rows.shape[0], 1, 0)
     for codes in codebooks:
         dim = codes.shape[1]
         # Centred on the codebook, so that the expanded square keeps its digits.
@@ -88,14 +92,20 @@ def _searched(rows: Tensor, codebooks: Sequence[Tensor], beam: int, plain: Tenso
         kept = min(beam, following.shape[1])
         cost, chosen = following.topk(kept, dim=1, largest=False)
         parent, code = chosen // len(codes), chosen % len(codes)
-        residual = residual.take_along_dim(parent[:, :, None], dim=1).clone()
+        residual = _paths(residual, parent)
         residual[:, :, :dim] -= codes[code]
-        tokens = tokens.take_along_dim(parent[:, :, None], dim=1)
+        tokens = _paths(tokens, parent)
         tokens = torch.cat([tokens, code[:, :, None]], dim=2)
     best = residual.double().square().sum(dim=2).argmin(dim=1)
-    found = tokens[torch.arange(len(rows), device=rows.device), best]
+    found = tokens[torch.arange(rows.shape[0], device=rows.device), best]
     better = _error(rows, codebooks, found) < _error(rows, codebooks, plain)
     return torch.where(better[:, None], found, plain)
+
+
+def _paths(values: Tensor, parent: Tensor) -> Tensor:
+    """Values [B, P, W] of the paths int64 [B, M], anew: [B, M, W]."""
+    # Not take_along_dim: exporters would fix the number of rows.
+    return values.gather(1, parent[:, :, None].expand(-1, -1, values.shape[2]))
 
 
 def _error(rows: Tensor, codebooks: Sequence[Tensor], tokens: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def code_scores(rows: Tensor, weight: Tensor, layout: CodebookLayout, cosine: bo
     """
     count, dim = layout.num_quantizers, layout.dims[0]
     wide = working_dtype(rows, weight)
-    places = rows.to(wide).view(len(rows), count, dim)
+    places = rows.to(wide).view(rows.shape[0], count, dim)
     places = places.where(places.isfinite().all(dim=-1, keepdim=True), 0.0)
     codes = even_codebooks(weight, layout).to(wide)
     if cosine:
@@ -66,7 +66,7 @@ def soft_codes(
     soft = (scores / temperature).softmax(dim=-1)
     codes = even_codebooks(weight, layout).to(scores.dtype)
     mixed = torch.einsum("bqk,qkd->bqd", chosen + soft - soft.detach(), codes)
-    return mixed.reshape(len(indices), count * dim)
+    return mixed.reshape(indices.shape[0], count * dim)
 
 
 @torch.no_grad()
@@ -83,12 +83,13 @@ def nearest_k(
     quantizers, size, dim = layout.num_quantizers, layout.codebook_sizes[0], layout.dims[0]
     codes = even_codebooks(weight, layout).to(torch.float64)
     owner = torch.arange(quantizers, device=rows.device)[:, None]
-    step = len(rows) if is_traced(rows, weight) else max(1, _BLOCK // (quantizers * size))
+    step = max(1, _BLOCK // (quantizers * size))
+    blocks = (rows,) if is_traced(rows, weight) else torch.split(rows, step)
     found = []
-    for block in torch.split(rows, max(1, step)):
+    for block in blocks:
         kept = code_scores(block, weight, layout, cosine).topk(count, dim=-1).indices
         kept = kept.sort(dim=-1).values  # so that the lowest index wins ties
-        places = block.to(torch.float64).view(len(block), quantizers, 1, dim)
+        places = block.to(torch.float64).view(block.shape[0], quantizers, 1, dim)
         away = (places - codes[owner, kept]).square().sum(dim=-1)
         order = away.argsort(dim=-1, stable=True)
         found.append(kept.gather(-1, order))

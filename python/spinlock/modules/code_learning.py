@@ -126,20 +126,20 @@ def expire_codes(bank: CodebookBank, rows: Tensor, below: float, count: float) -
     """
     quantizers, size, dim = _shape(bank)
     dead = bank.ema_counts.view(quantizers, size) < below
-    if not len(rows) or not (is_traced(rows, bank.weight) or bool(dead.any())):
+    if not rows.shape[0] or not (is_traced(rows, bank.weight) or bool(dead.any())):
         return
-    places = rows.detach().to(torch.float32).view(len(rows), quantizers, dim)
+    places = rows.detach().to(torch.float32).view(rows.shape[0], quantizers, dim)
     usable = places.isfinite().all(dim=-1)
     weight = even_codebooks(bank.weight, bank.layout)
     for q in range(quantizers):
-        drawn = torch.randperm(len(rows), device=rows.device)
+        drawn = torch.randperm(rows.shape[0], device=rows.device)
         drawn = drawn[(~usable[drawn, q]).to(torch.uint8).argsort(stable=True)]
         rank = dead[q].cumsum(0) - 1
-        if len(rows) < size:
+        if rows.shape[0] < size:
             order = torch.rand(size, device=rows.device).masked_fill(~dead[q], 2.0).argsort()
             rank = order.argsort()
         moves = dead[q] & (rank < usable[:, q].sum())
-        donors = places[drawn[rank.clamp(0, len(rows) - 1)], q]
+        donors = places[drawn[rank.clamp(0, rows.shape[0] - 1)], q]
         weight[q].copy_(torch.where(moves[:, None], donors.to(weight.dtype), weight[q]))
         counts = bank.ema_counts.view(quantizers, size)[q]
         counts.copy_(torch.where(moves, count, counts))

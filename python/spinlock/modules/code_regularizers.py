@@ -75,6 +75,6 @@ def code_cross_entropy(scores: Tensor, indices: Tensor) -> Tensor:
     """
     flat = indices.reshape(-1)
     summed = torch.nn.functional.cross_entropy(
-        scores.reshape(len(flat), scores.shape[-1]), flat, ignore_index=-1, reduction="sum"
+        scores.reshape(flat.shape[0], scores.shape[-1]), flat, ignore_index=-1, reduction="sum"
     )
     return summed / (flat >= 0).sum().clamp(min=1)

@@ -5,7 +5,7 @@ from torch import Tensor, distributed
 
 from spinlock.modules.codebook_bank import CodebookBank
 
-__all__ = ["add_up", "copy_from_first", "is_synchronized"]
+__all__ = ["add_up", "copy_from_first", "is_synchronized", "same_everywhere"]
 
 
 def is_synchronized(wanted: bool | None) -> bool:
@@ -33,3 +33,9 @@ def copy_from_first(bank: CodebookBank) -> None:
     parts = torch.split(packed, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+def same_everywhere(drawn: Tensor) -> Tensor:
+    """What process 0 drew."""
+    distributed.broadcast(drawn, src=0)
+    return drawn

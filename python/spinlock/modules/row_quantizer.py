@@ -111,7 +111,7 @@ class RowQuantizer(nn.Module):
         layout = self.bank.layout
         tokens = indices.masked_fill(indices == -1, 0).reshape(-1, layout.num_quantizers)
         codes = gather_codes(tokens, self.bank.weight, layout)
-        return codes.view(len(indices), self.heads * layout.dims[0])
+        return codes.view(indices.shape[0], self.heads * layout.dims[0])
 
     def quantize_rows(
         self,
@@ -153,7 +153,7 @@ class RowQuantizer(nn.Module):
             usable = rows.view(*scores.shape[:2], -1).isfinite().all(dim=-1)
             chosen = draw_codes(scores.detach(), temperature).where(usable, 0)
         elif indices is not None:
-            chosen = indices.reshape(len(rows), -1)
+            chosen = indices.reshape(rows.shape[0], -1)
         found = self._step(rows, chosen, frozen=frozen, learning=learning)
         quantized = self.attach(found, rows, scores if drawn else None, temperature)
         # Some terms look at the codes, and want them as they are after the update.
@@ -176,7 +176,7 @@ class RowQuantizer(nn.Module):
             diversity,
             orthogonal,
             found.counts.to(torch.int64),
-            None if scores is None else scores.view(len(tokens), heads, -1),
+            None if scores is None else scores.view(tokens.shape[0], heads, -1),
         )
 
     def _step(
@@ -194,7 +194,7 @@ class RowQuantizer(nn.Module):
             found = bank.quantize(rows, learn=True, rotation=rotation)
         else:
             found = self.assign(rows, chosen, frozen=frozen)
-            self._count(found, len(rows))
+            self._count(found, rows.shape[0])
             if learns and (averaged or self.update.expire_below > 0):
                 step = replace(learning, refresh=averaged and learning.refresh)
                 learn_codes(bank, rows, found.indices, step, synchronized=together)
@@ -261,7 +261,7 @@ class RowQuantizer(nn.Module):
         diversity = orthogonal = nothing
         if self.training and options.diversity > 0:
             assert scores is not None
-            by_head = scores.view(len(tokens), self.heads, -1)
+            by_head = scores.view(tokens.shape[0], self.heads, -1)
             temperature = options.diversity_temperature
             diversity = diversity_loss(by_head, temperature, positions, mask)
         if self.training and options.orthogonal > 0:

@@ -75,7 +75,7 @@ def descend(
         keep = mask
         if isinstance(last_level, Tensor):
             on = level <= last_level
-            keep = on.expand(len(rows)) if mask is None else mask & on
+            keep = on.expand(rows.shape[0]) if mask is None else mask & on
         seen.append(residual.detach())
         result = layer.quantize(
             residual,

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from spinlock.compat.vector_quantize_pytorch.layer import Layer
+from spinlock.modules.code_synchronization import is_synchronized, same_everywhere
 
 __all__ = ["beam_paths", "draw_last_level", "draw_seed"]
 
 
 def draw_seed(device: torch.device) -> int:
     """A seed for :func:`draw_last_level` from torch's global generator."""
-    return int(torch.randint(0, 10_000, (), device=device).item())
+    drawn = torch.randint(0, 10_000, (), device=device)
+    return int(same_everywhere(drawn) if is_synchronized(None) else drawn)
 
 
 def draw_last_level(
@@ -57,23 +59,30 @@ def beam_paths(
         beam: paths that are followed, >= 1.
         weights: of the levels' errors.
     """
-    residual, cost = rows.detach().float()[:, None], rows.new_zeros(len(rows), 1).float()
+    residual, cost = rows.detach().float()[:, None], rows.new_zeros(rows.shape[0], 1).float()
     residual = residual.where(residual.isfinite().all(dim=2, keepdim=True), 0.0)
-    tokens = torch.zeros(len(rows), 1, 0, dtype=torch.int64, device=rows.device)
+    tokens = torch.zeros(rows.shape[0], 1, 0, dtype=torch.int64, device=rows.device)
     for level, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
         paths = residual.shape[1]
         flat = residual.flatten(0, 1)
         found = layer.candidates(flat, beam)
         width = found.shape[1]
-        codes = layer.decode_rows(found.reshape(-1, 1)).view(len(flat), width, -1).float()
+        codes = layer.decode_rows(found.reshape(-1, 1)).view(flat.shape[0], width, -1).float()
         error = (codes - layer.compared_rows(flat)[:, None]).square().mean(dim=2)
         share = layer.regularizers.commitment or 1.0
-        total = cost[:, :, None] + (error * share * weight).view(len(rows), paths, width)
+        total = cost[:, :, None] + (error * share * weight).view(rows.shape[0], paths, width)
         kept = 1 if level == len(layers) - 1 else min(beam, paths * width)
         cost, chosen = total.flatten(1).topk(kept, dim=1, largest=False)
-        parent = (chosen // width)[:, :, None]
-        code = found.view(len(rows), -1).gather(1, chosen)[:, :, None]
-        tokens = torch.cat([tokens.take_along_dim(parent, dim=1), code], dim=2)
-        picked = codes.view(len(rows), -1, codes.shape[2]).take_along_dim(chosen[:, :, None], dim=1)
-        residual = residual.take_along_dim(parent, dim=1) - picked
+        parent = chosen // width
+        code = found.view(rows.shape[0], -1).gather(1, chosen)[:, :, None]
+        tokens = torch.cat([_paths(tokens, parent), code], dim=2)
+        picked = codes.view(rows.shape[0], -1, codes.shape[2]).take_along_dim(
+            chosen[:, :, None], dim=1
+        )
+        residual = _paths(residual, parent) - picked
     return list(tokens[:, 0].unbind(dim=1))
+
+
+def _paths(values: Tensor, kept: Tensor) -> Tensor:
+    """Values [N, P, W] of the paths int64 [N, M]: [N, M, W]."""
+    return values.gather(1, kept[:, :, None].expand(-1, -1, values.shape[2]))

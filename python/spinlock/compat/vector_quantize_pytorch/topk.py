@@ -73,7 +73,7 @@ def several_codes(
     if layer.training:
         loss = loss + diversity * layer.regularizers.diversity
         loss = loss + orthogonal * layer.regularizers.orthogonal
-    quantized = layer.project_out(spread.to(sequences.dtype)).view(len(rows), count, -1)
+    quantized = layer.project_out(spread.to(sequences.dtype)).view(rows.shape[0], count, -1)
     if mask is not None:
         padding = layer.padding(sequences.flatten(0, 1))[:, None].expand_as(quantized)
         quantized = torch.where(mask[:, None, None], quantized, padding)
