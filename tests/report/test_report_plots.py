@@ -4,8 +4,10 @@ import matplotlib
 import numpy as np
 import pytest
 
+from spinlock.analysis.bit_allocation import allocate_bits
 from spinlock.analysis.plan import CompressionPlan, build_plan
-from spinlock.analysis.ratios import UniformRatios
+from spinlock.analysis.profile import profile_category
+from spinlock.analysis.ratios import AutoRatios, UniformRatios
 from spinlock.report.plots import render, style
 from spinlock.report.plots.errors import category_error_figure, feature_error_figure
 from spinlock.report.plots.images import image_figure
@@ -163,3 +165,22 @@ def test_the_style_leaves_matplotlib_as_it_was() -> None:
     with style.figure_style():
         assert matplotlib.rcParams["text.parse_math"] is False
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_plan_of_allocated_bits_shows_the_bits() -> None:
+    rng = np.random.default_rng(0)
+    rows = {"shape": rng.normal(size=(300, 6)), "form": rng.normal(size=(300, 2))}
+    plan = build_plan(
+        feature_counts={"shape": 6, "form": 2},
+        profiles={name: profile_category(name, values) for name, values in rows.items()},
+        ratios=AutoRatios("rate_distortion"),
+        allocation=allocate_bits(rows, default_bits=16.0),
+    )
+    with style.figure_style():
+        figure = plan_figure(plan)
+        figure.draw_without_rendering()
+    bars = figure.axes[1].patches
+    assert len(bars) == 6
+    widths = sum(bar.get_width() for bar in bars)  # type: ignore[attr-defined]
+    assert widths == pytest.approx(plan.bits)
+    assert "rate_distortion" in figure.axes[1].get_title(loc="left")

@@ -82,7 +82,7 @@ def sections(report: DiagnosisReport) -> Iterator[Section]:
         "plan",
         "Scores and compression ratios",
         "What was measured of each category before training, and the latent dims per feature that "
-        "the strategy made of it, level by level.",
+        "the strategy made of it, level by level; where bits were allocated, the bits.",
         lambda: plan_figure(report.plan),
     )
     yield Section(

@@ -1,11 +1,15 @@
-"""Scores and compression ratios per category."""
+"""Scores of each category, with its compression ratios or, where bits were allocated, its bits."""
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.figure import Figure
+from collections.abc import Sequence
 
-from spinlock.analysis.compression_plan import CompressionPlan
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from spinlock.analysis.compression_plan import CategoryPlan, CompressionPlan
 from spinlock.analysis.profile import SCORE_NAMES
 from spinlock.report.plots import style
 
@@ -13,7 +17,7 @@ _CATEGORIES = 48
 
 
 def plan_figure(plan: CompressionPlan) -> Figure:
-    """The four scores (where the ratios were measured) beside the ratio of each level."""
+    """The four scores (where they were measured) beside the ratios or the bits of each level."""
     shown = plan.categories[:_CATEGORIES]
     scored = all(category.profile is not None for category in shown)
     figure = style.new_figure(1.4 + style.ROW_HEIGHT * len(shown))
@@ -38,21 +42,44 @@ def plan_figure(plan: CompressionPlan) -> Figure:
         named = scores
     else:
         ratios = named = figure.subplots()
-    table = np.array([category.ratios for category in shown])
-    ratios.hlines(rows, table.min(axis=1), table.max(axis=1), color=style.GRID, linewidth=2.5)
-    for level in range(plan.num_levels):
-        ratios.plot(
-            table[:, level], rows, style.MARKERS[level % len(style.MARKERS)],
-            color=style.CYCLE[level % len(style.CYCLE)], markersize=6.5, label=f"L{level}",
-        )  # fmt: skip
-    ratios.set_xlim(left=0.0)
-    ratios.set_xlabel("latent dim per feature; larger compresses less")
-    title = f"compression ratios: {plan.source.replace('_', ' ')}"
-    ratios.set_title(f"{title} ({style.label(plan.strategy)})" if plan.strategy else title)
-    style.bare(ratios, grid="x")
+    if plan.allocation is None:
+        _draw_ratios(ratios, plan, shown, rows)
+    else:
+        _draw_bits(ratios, plan, shown, rows)
     named.set_yticks(rows, [style.label(category.name) for category in shown])
     named.set_ylim(len(shown) - 0.5, -0.5)
     figure.legend(loc="outside upper right", ncols=min(plan.num_levels, 8))
     if len(shown) < len(plan.categories):
         named.set_ylabel(f"the first {len(shown)} of {len(plan.categories)} categories")
     return figure
+
+
+def _draw_ratios(
+    axes: Axes, plan: CompressionPlan, shown: Sequence[CategoryPlan], rows: NDArray[np.int64]
+) -> None:
+    table = np.array([category.ratios for category in shown])
+    axes.hlines(rows, table.min(axis=1), table.max(axis=1), color=style.GRID, linewidth=2.5)
+    for level in range(plan.num_levels):
+        axes.plot(
+            table[:, level], rows, style.MARKERS[level % len(style.MARKERS)],
+            color=style.CYCLE[level % len(style.CYCLE)], markersize=6.5, label=f"L{level}",
+        )  # fmt: skip
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("latent dim per feature; larger compresses less")
+    title = f"compression ratios: {plan.source.replace('_', ' ')}"
+    axes.set_title(f"{title} ({style.label(plan.strategy)})" if plan.strategy else title)
+    style.bare(axes, grid="x")
+
+
+def _draw_bits(
+    axes: Axes, plan: CompressionPlan, shown: Sequence[CategoryPlan], rows: NDArray[np.int64]
+) -> None:
+    left = np.zeros(len(shown))
+    for level in range(plan.num_levels):
+        bits = np.array([category.levels[level].bits for category in shown])
+        colour = style.CYCLE[level % len(style.CYCLE)]
+        axes.barh(rows, bits, left=left, height=0.68, color=colour, label=f"L{level}")
+        left += bits
+    axes.set_xlabel("bits: log2 of the codebook size, level by level")
+    axes.set_title(f"{plan.bits:.1f} bits, allocated by {style.label(plan.strategy or '')}")
+    style.bare(axes, grid="x")
