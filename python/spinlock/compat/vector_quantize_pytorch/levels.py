@@ -76,9 +76,7 @@ def beam_paths(
         parent = chosen // width
         code = found.view(rows.shape[0], -1).gather(1, chosen)[:, :, None]
         tokens = torch.cat([_paths(tokens, parent), code], dim=2)
-        picked = codes.view(rows.shape[0], -1, codes.shape[2]).take_along_dim(
-            chosen[:, :, None], dim=1
-        )
+        picked = _paths(codes.view(rows.shape[0], -1, codes.shape[2]), chosen)
         residual = _paths(residual, parent) - picked
     return list(tokens[:, 0].unbind(dim=1))
 
