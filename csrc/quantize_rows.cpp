@@ -18,6 +18,12 @@ namespace {
 constexpr std::int64_t kStepFloats = std::int64_t{1} << 17;
 constexpr std::int64_t kMinStep = 256;
 constexpr std::int64_t kMaxStep = 1024;
+// The same for the rows of all quantizers together, where one thread takes them in step: banks whose
+// codes stay in a cache beside them.
+constexpr std::int64_t kSmallBank = std::int64_t{1} << 15;
+constexpr std::int64_t kStepInAll = std::int64_t{1} << 17;
+constexpr std::int64_t kLeastInStep = 128;
+constexpr std::int64_t kMostInStep = 1024;
 // Ranges of codes that the statistics of a large quantizer are split into.
 constexpr std::int64_t kCodeRanges = 8;
 
@@ -35,6 +41,7 @@ class Run {
         work_(request, outputs) {}
 
   void all() {
+    if (work_.threads == 1 && request_.plan.weight_size <= kSmallBank) return in_step();
     const auto count = static_cast<std::int64_t>(work_.order.size());
     each(count, [this](std::int64_t t, int thread) {
       QuantizerJob& job = ordered(t);
@@ -91,24 +98,64 @@ class Run {
     }
   }
 
+  // On one thread all quantizers of a small bank take the same rows before any takes the next ones:
+  // a cache line that two of them share is brought in once.
+  void in_step() {
+    const DefaultFloatMode mode;
+    const std::int64_t step = rows_in_step();
+    for (QuantizerJob& job : work_.jobs) prepare(job);
+    for (std::int64_t first = 0; first < request_.num_rows; first += step) {
+      const std::int64_t end = std::min(first + step, request_.num_rows);
+      for (QuantizerJob& job : work_.jobs) {
+        for (std::int64_t begin = first; begin < end;) {
+          const std::int64_t chunk = begin / job.chunk_rows;
+          const std::int64_t stop = std::min(end, (chunk + 1) * job.chunk_rows);
+          if (begin == chunk * job.chunk_rows) begin_chunk(job, chunk);
+          run_rows(job, chunk, begin, stop, 0);
+          begin = stop;
+        }
+      }
+    }
+    if (outside_.load() >= 0) throw_outside();
+    for (QuantizerJob& job : work_.jobs) {
+      finish(job);
+      write_codes(job, 0, job.panels.num_codes, 0);
+    }
+  }
+
   void run_chunk(QuantizerJob& job, std::int64_t chunk, int thread) {
     const std::int64_t begin = chunk * job.chunk_rows;
-    const std::int64_t end = std::min(begin + job.chunk_rows, request_.num_rows);
-    const bool counted =
-        job.statistics == Statistics::kCounts || job.statistics == Statistics::kTables;
+    begin_chunk(job, chunk);
+    run_rows(job, chunk, begin, std::min(begin + job.chunk_rows, request_.num_rows), thread);
+  }
+
+  static bool counts_codes(const QuantizerJob& job) {
+    return job.statistics == Statistics::kCounts || job.statistics == Statistics::kTables;
+  }
+
+  void begin_chunk(QuantizerJob& job, std::int64_t chunk) const {
+    const std::int64_t num_codes = job.panels.num_codes;
+    if (counts_codes(job)) std::fill_n(job.counts + chunk * num_codes, num_codes, 0);
+    if (job.statistics == Statistics::kTables) {
+      const std::int64_t floats = num_codes * job.sums_stride;
+      std::fill_n(job.sums + chunk * floats, floats, 0.0f);
+    }
+    job.errors[chunk] = 0.0;
+    job.skipped[chunk] = 0;
+  }
+
+  // Rows begin .. end - 1 of a chunk that has begun; begin is a multiple of a tile.
+  void run_rows(QuantizerJob& job, std::int64_t chunk, std::int64_t begin, std::int64_t end,
+                int thread) {
     const bool tables = job.statistics == Statistics::kTables;
     const bool settles = tables || outputs_.quantized != nullptr || wants_error();
     const std::int64_t num_codes = job.panels.num_codes;
-    std::int32_t* const counts = counted ? job.counts + chunk * num_codes : nullptr;
+    std::int32_t* const counts = counts_codes(job) ? job.counts + chunk * num_codes : nullptr;
     RowOutputs out;
-    if (counted) std::fill_n(counts, num_codes, 0);
     if (tables) {
       out.sums_stride = job.sums_stride;
       out.sums = job.sums + chunk * num_codes * job.sums_stride;
-      std::fill_n(out.sums, num_codes * job.sums_stride, 0.0f);
     }
-    double error = 0.0;
-    std::int64_t skipped = 0;
     const std::int64_t step = rows_per_step(job.panels.dim) * (settles ? 1 : 8);
     for (std::int64_t first = begin; first < end; first += step) {
       const Rows rows{request_.latents + first * request_.row_stride +
@@ -117,17 +164,22 @@ class Run {
       std::int32_t* const chosen =
           job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
       choose(job, rows, first, work_.tile(thread), chosen);
-      skipped += record(job, first, rows.count, chosen, counts);
+      job.skipped[chunk] += record(job, first, rows.count, chosen, counts);
       if (!settles) continue;
       if (outputs_.quantized != nullptr) {
         out.quantized_stride = request_.plan.input_width;
         out.quantized = outputs_.quantized + first * out.quantized_stride +
                         request_.plan.input_offsets[at(job)];
       }
-      error += kernels_.settle(job.panels, rows, chosen, out);
+      job.errors[chunk] = kernels_.settle(job.panels, rows, chosen, out, job.errors[chunk]);
     }
-    job.errors[chunk] = error;
-    job.skipped[chunk] = skipped;
+  }
+
+  // So many rows of all quantizers stay in the L2 cache; all rows where there is one quantizer.
+  std::int64_t rows_in_step() const {
+    if (work_.jobs.size() == 1) return std::max<std::int64_t>(1, request_.num_rows);
+    const std::int64_t rows = kStepInAll / std::max<std::int64_t>(1, request_.plan.input_width);
+    return std::clamp(rows / kTileRows * kTileRows, kLeastInStep, kMostInStep);
   }
 
   // The code of each row, or kSkipped.

@@ -43,10 +43,11 @@ struct RowKernels {
   // and dim. `distances` holds num_codes floats.
   void (*nearest_few)(const CodebookPanels& panels, const Rows& rows, float* distances,
                       std::int32_t* out);
-  // Gathers codes and adds rows up by code; returns the squared error. `chosen` as from a lookup.
-  // Without panels.codes it only adds up, and returns 0.
+  // Gathers codes and adds rows up by code; returns `error` plus the squared error, added tile by
+  // tile, so that it does not matter how rows are cut into calls of whole tiles. `chosen` as from a
+  // lookup. Without panels.codes it only adds up.
   double (*settle)(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
-                   const RowOutputs& outputs);
+                   const RowOutputs& outputs, double error);
   // out[i] = 0 for a finite row, kSkipped for any other.
   void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
   // Writes product.out.

@@ -62,10 +62,9 @@ double exact_squared_error(const CodebookPanels& panels, const Rows& rows,
 
 template <int kWhole, bool kGather, bool kSum, bool kError>
 double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
-                  const RowOutputs& outputs) {
+                  const RowOutputs& outputs, double total) {
   const std::int64_t whole = (panels.dim - 1) / V::kLanes;
   const auto rest = static_cast<int>(panels.dim - whole * V::kLanes);
-  double total = 0.0;
   for (std::int64_t first = 0; first < rows.count; first += kRows) {
     const std::int64_t end = rows.count - first < kRows ? rows.count : first + kRows;
     Floats errors[kErrors];
@@ -102,28 +101,28 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
 
 template <bool kGather, bool kSum, bool kError>
 double settle_wide(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
-                   const RowOutputs& outputs) {
+                   const RowOutputs& outputs, double total) {
   switch ((panels.dim - 1) / V::kLanes) {
-    case 0: return settle_all<0, kGather, kSum, kError>(panels, rows, chosen, outputs);
-    case 1: return settle_all<1, kGather, kSum, kError>(panels, rows, chosen, outputs);
-    case 2: return settle_all<2, kGather, kSum, kError>(panels, rows, chosen, outputs);
-    case 3: return settle_all<3, kGather, kSum, kError>(panels, rows, chosen, outputs);
-    default: return settle_all<-1, kGather, kSum, kError>(panels, rows, chosen, outputs);
+    case 0: return settle_all<0, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+    case 1: return settle_all<1, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+    case 2: return settle_all<2, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+    case 3: return settle_all<3, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+    default: return settle_all<-1, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
   }
 }
 
 double settle(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
-              const RowOutputs& outputs) {
+              const RowOutputs& outputs, double total) {
   const bool sum = outputs.sums != nullptr;
   if (panels.codes == nullptr) {
-    return sum ? settle_wide<false, true, false>(panels, rows, chosen, outputs) : 0.0;
+    return sum ? settle_wide<false, true, false>(panels, rows, chosen, outputs, total) : total;
   }
   if (outputs.quantized != nullptr) {
-    return sum ? settle_wide<true, true, true>(panels, rows, chosen, outputs)
-               : settle_wide<true, false, true>(panels, rows, chosen, outputs);
+    return sum ? settle_wide<true, true, true>(panels, rows, chosen, outputs, total)
+               : settle_wide<true, false, true>(panels, rows, chosen, outputs, total);
   }
-  return sum ? settle_wide<false, true, true>(panels, rows, chosen, outputs)
-             : settle_wide<false, false, true>(panels, rows, chosen, outputs);
+  return sum ? settle_wide<false, true, true>(panels, rows, chosen, outputs, total)
+             : settle_wide<false, false, true>(panels, rows, chosen, outputs, total);
 }
 
 }  // namespace

@@ -28,6 +28,11 @@ LARGE = make_case(
     "chunks", [(16, 8), (5000, 12), (300, 40), (7, 3)], 4500, makers=["plain", "duplicates"],
     seed=8, offset=10.0, damaged=30,
 )  # fmt: skip
+# One thread takes all of its quantizers in step, several do not.
+SMALL_BANK = make_case(
+    "small bank", [(16, 8), (20, 30), (6, 100), (7, 3), (32, 33)], 3000,
+    makers=["plain", "duplicates"], seed=9, offset=3.0, damaged=20,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +119,7 @@ def test_quantize_against_torch(case: RaggedCase) -> None:
 
 
 @isas
-@pytest.mark.parametrize("case", [*FROZEN, LARGE], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*FROZEN, LARGE, SMALL_BANK], ids=lambda case: case.name)
 def test_train_steps_against_the_torch_twin(case: RaggedCase, isa: str) -> None:
     latents, _, layout = tensors(case)
     state, twin = new_state(case), new_state(case)
@@ -156,11 +161,12 @@ def test_refresh_alone_is_the_same_step() -> None:
 
 
 @isas
-def test_threads_change_no_bit(isa: str) -> None:
+@pytest.mark.parametrize("case", [LARGE, SMALL_BANK], ids=lambda case: case.name)
+def test_threads_change_no_bit(case: RaggedCase, isa: str) -> None:
     results = []
     for threads in (1, 2, 3):
-        state = new_state(LARGE)
-        found = step(LARGE, state, threads=threads, isa=isa)
+        state = new_state(case)
+        found = step(case, state, threads=threads, isa=isa)
         results.append([*found, *state])
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
