@@ -30,6 +30,11 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
     return torch.float64 if wide else torch.float32
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    """Without gradient; detaching what has none would cost a small lookup a tenth of its time."""
+    return tensor.detach() if tensor.requires_grad else tensor
+
+
 def lookup(
     latents: Tensor,
     weight: Tensor,
@@ -38,7 +43,7 @@ def lookup(
     out: Tensor | None = None,
 ) -> Tensor:
     """int64 [B, Q], the nearest codes; written to ``out`` if given."""
-    latents, weight = latents.detach(), weight.detach()
+    latents, weight = _plain(latents), _plain(weight)
     fused = resolve_fused(backend, latents, weight)
     if fused is not None:
         return fused.nearest_codes(latents, weight, layout, out=out)
@@ -51,7 +56,7 @@ def accumulate(
     latents: Tensor, indices: Tensor, layout: CodebookLayout, backend: str | None
 ) -> tuple[Tensor, Tensor]:
     """(counts float32 [total_codes], sums float32 [weight_size]) of the usable rows."""
-    latents = latents.detach()
+    latents = _plain(latents)
     fused = resolve_fused(backend, latents)
     if fused is not None:
         return fused.accumulate_codes(latents, indices, layout)
@@ -77,7 +82,7 @@ def quantize_step(
         backend: its name, or None.
         out: buffers for codes and indices.
     """
-    latents, weight = latents.detach(), weight.detach()
+    latents, weight = _plain(latents), _plain(weight)
     fused = resolve_fused(backend, latents, weight) if indices is None else None
     if fused is not None:
         return fused.quantize(latents, weight, layout, out=out)
@@ -107,7 +112,7 @@ def train_step(
     fused = resolve_fused(backend, latents, weight)
     if fused is not None:
         step = fused.train_step(
-            latents.detach(),
+            _plain(latents),
             weight,
             layout,
             state.ema_counts,
