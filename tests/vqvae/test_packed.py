@@ -66,6 +66,9 @@ def test_packed_layer_norm_is_one_layer_norm_per_segment(widths: list[int]) -> N
         nn.init.normal_(parameter)
     dense = torch.randn(6, sum(widths)) * 3 + 1
     result = norm(dense)
+    padded = norm.double()(dense.double())  # the form that other devices and types take
+    torch.testing.assert_close(result.double(), padded, rtol=1e-5, atol=1e-5)
+    norm.float()
     parts = dense.split(widths, dim=1)
     expected = [
         nn.functional.layer_norm(part, (width,), weight[0, :width], bias[0, :width])
