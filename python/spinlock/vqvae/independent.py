@@ -53,7 +53,7 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
         self._check_features(x)
         config = self.config
         width = config.group_embedding_dim
-        embedding = self.encoder(x).view(len(x), config.num_categories, 1, width)
+        embedding = self.encoder(x).view(x.shape[0], config.num_categories, 1, width)
         per_head = embedding.expand(-1, -1, config.num_levels, -1).flatten(1)
         latents: Tensor = self.head_norm(self.head_dropout(self.heads(per_head)))
         return latents

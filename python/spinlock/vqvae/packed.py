@@ -136,7 +136,7 @@ class PackedLayerNorm(nn.Module):
     def forward(self, dense: Tensor) -> Tensor:
         """Normalises to mean 0 and variance 1 within each segment, then scales and shifts."""
         if self.full:
-            split = dense.view(len(dense), len(self.weight), self.segments.max_width)
+            split = dense.view(dense.shape[0], len(self.weight), self.segments.max_width)
             normalised = nn.functional.layer_norm(split, split.shape[2:], eps=self.epsilon)
             return torch.addcmul(self.bias.squeeze(1), normalised, self.weight.squeeze(1)).flatten(
                 1
