@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from spinlock.config.base import (
     Count,
+    EmptyIsDefault,
     Issue,
     NonNegative,
     Positive,
@@ -17,6 +18,7 @@ from spinlock.config.base import (
     raise_conflicts,
 )
 from spinlock.config.paths import expand_user
+from spinlock.config.refit import RefitConfig
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -44,12 +46,18 @@ class TrainingConfig(Section):
     dead_code_threshold: NonNegative = 0.02
     dead_code_interval: Count = 1
     dead_code_stop_fraction: Annotated[float, Field(ge=0, le=1)] = 0.8
+    refit: Annotated[RefitConfig, EmptyIsDefault] = RefitConfig()
     category_assignment: Literal["auto", "families", "manual"] = "auto"
     category_file: Text | None = None
     num_categories_auto: Count | None = None
     max_clusters: Count = 25
     min_features_per_category: Count = 3
     isolated_families: list[Text] = Field(default=[])
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of training and of all refit rounds."""
+        return self.num_epochs + self.refit.rounds * self.refit.epochs
 
     @field_validator("checkpoint_dir")
     @classmethod

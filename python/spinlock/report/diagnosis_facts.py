@@ -47,7 +47,7 @@ def diagnosis_report(
     raw, kept = len(saved.preprocessing.names), model.num_features
     plan = saved.plan
     ratios = f"{plan.source.replace('_', ' ')} ({plan.strategy})" if plan.strategy else plan.source
-    epochs = f"{len(saved.history):,} of {settings.num_epochs:,} epochs" if saved.history else "-"
+    epochs = f"{len(saved.history):,} of {settings.total_epochs:,} epochs" if saved.history else "-"
     facts = (
         ("checkpoint", "-" if saved.path is None else str(saved.path)),
         ("trained on", source_text(saved.config)),

@@ -20,8 +20,9 @@ class Event:
     Attributes:
         kind: a stable word to switch on: ``loaded``, ``split``, ``cleaned``, ``categories``,
             ``ratios_reused``, ``initialised``, ``no_lock``, ``previous_run_moved``, ``resumed``,
-            ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``interrupted``,
-            ``tensorboard_failed``, and ``progress``; see :func:`progress_event`.
+            ``batch_size_capped``, ``validation_on_training``, ``early_stop``, ``refit``,
+            ``refitted``, ``interrupted``, ``tensorboard_failed``, and ``progress``; see
+            :func:`progress_event`.
         message: one sentence for a person.
         details: the figures in the message, as plain values.
     """
@@ -81,6 +82,7 @@ class EpochRecord:
         split: the rows behind ``validation``: ``validation``, or ``training`` where none are held
             out.
         seconds: wall time of the epoch.
+        refit_round: the refit round that it is part of, counted from 1; 0 in training proper.
     """
 
     epoch: int
@@ -94,6 +96,7 @@ class EpochRecord:
     validation: EvaluationMetrics | None
     split: str
     seconds: float
+    refit_round: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""

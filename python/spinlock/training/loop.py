@@ -24,6 +24,7 @@ from spinlock.training.optim import (
     optimizer_state,
 )
 from spinlock.training.progress import Progress
+from spinlock.training.refit import RefitRounds
 from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
 from spinlock.training.threads import collecting_less, limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
@@ -114,6 +115,15 @@ class Trainer:
         self.losses = EpochLosses(self.steps_per_epoch)
         self.progress = Progress()
         self.checkpoint: Path | None = None
+        self.refit: RefitRounds | None = None
+        if settings.refit.rounds:
+            save = self._save
+            self.refit = RefitRounds(self, lambda best: save(best=best), self._require_finite_state)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do: epochs and refit rounds are over."""
+        return self.progress.finished and (self.refit is None or self.refit.done)
 
     def run(self, interrupt: GracefulInterrupt | None = None) -> bool:
         """Trains to the end or to a signal; True where a signal came first.
@@ -123,10 +133,11 @@ class Trainer:
             CheckpointError: a checkpoint could not be written.
         """
         interrupt = interrupt or GracefulInterrupt()
-        if not self.progress.finished:
+        if not self.finished:
             self._announce()
+        refit = self.refit
         with limited_threads(self.threads), collecting_less():
-            while not self.progress.finished:
+            while not (self.progress.finished or (refit is not None and refit.begun)):
                 if not self._run_epoch(interrupt):
                     self._require_finite_state(self.progress.epoch + 1)
                     self._save(best=False)
@@ -137,7 +148,7 @@ class Trainer:
                 self._save_if_due(metrics, stop)
                 if stop and not self.progress.finished:
                     return True
-        return False
+            return refit is not None and refit.run(interrupt)
 
     def state(self) -> dict[str, Any]:
         """All that continuing needs beside the model's own state."""
@@ -150,6 +161,7 @@ class Trainer:
             "early_stopping": self.early_stopping.to_state(),
             "optimizer": optimizer_state(self.optimizer),
             "rng": rng_state(self.train.device),
+            **({} if self.refit is None else {"refit": self.refit.to_state()}),
         }
 
     def load_state(self, state: dict[str, Any], history: list[EpochRecord]) -> None:
@@ -162,7 +174,7 @@ class Trainer:
         rows, steps = state["batch_size"], state["steps_per_epoch"]
         if (rows, steps) != (self.batch_size, self.steps_per_epoch):
             raise ValueError(f"{steps} steps of {rows} rows per epoch")
-        progress.require_within(self.settings.num_epochs, self.steps_per_epoch)
+        progress.require_within(self.settings.total_epochs, self.steps_per_epoch)
         self.progress = progress
         self.threads = int(state["threads"])
         self.losses.load_state(state["losses"], self.train.device)
@@ -170,6 +182,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.runner.captures:
             make_capturable(self.optimizer)
+        if self.refit is not None and "refit" in state:  # a run that did not want rounds has none
+            self.refit.load_state(state["refit"])
         restore_rng_state(state["rng"], self.train.device)
 
     def _announce(self) -> None:
@@ -188,7 +202,7 @@ class Trainer:
             self.callback.on_event(Event("validation_on_training", message))
         self.callback.on_train_begin(
             RunInfo(
-                num_epochs=self.settings.num_epochs,
+                num_epochs=self.settings.total_epochs,
                 steps_per_epoch=self.steps_per_epoch,
                 first_epoch=self.progress.epoch + 1,
                 first_step=self.progress.step_in_epoch + 1,

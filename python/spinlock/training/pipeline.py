@@ -275,7 +275,7 @@ def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
     where = f"after {counted(progress.epoch, 'epoch')}"
     if progress.step_in_epoch:
         where += f" and {counted(progress.step_in_epoch, 'step')}"
-    done = "; the run was already finished" if progress.finished else ""
+    done = "; the run was already finished" if trainer.finished else ""
     details = {"epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch}
     callback.on_event(Event("resumed", f"continuing '{saved.path}' {where}{done}", details))
 

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     BATCH_ORDER = 0
     INITIALISATION = 1
     REVIVAL = 2
+    REFIT = 3
 
 
 def generator(seed: int, stream: Stream, epoch: int = 0) -> torch.Generator:

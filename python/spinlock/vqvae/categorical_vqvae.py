@@ -55,9 +55,11 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         features: moves features between dense ``[B, N]`` and padded per category.
         encoder: each category's MLP embedding.
         quantizer: the quantizer of all categories and levels.
+        decoder: the MLP that all categories share.
     """
 
     quantizer: NestedResidualQuantizer | RaggedVectorQuantizer
+    decoder: SharedDecoder
 
     def __init__(self, config: CategoricalVQVAEConfig) -> None:
         super().__init__()
@@ -162,6 +164,10 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         """Moves codes used less than ``threshold`` x the mean onto rows of ``x``; their number."""
         with self._evaluating():
             return self.quantizer.revive(self.encode(x), threshold, generator)
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters that :meth:`decode` depends on; codes are the quantizer's."""
+        return list(self.decoder.parameters())
 
     def usage(self) -> UsageSummary:
         """Utilization, perplexity and dead codes since the last :meth:`reset_usage`."""

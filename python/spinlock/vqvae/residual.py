@@ -69,6 +69,10 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
             start += size
         super().initialize_from(x, generator)
 
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters that :meth:`decode` depends on; codes are the quantizer's."""
+        return [self.synthesis_axes, *super().decoder_parameters()]
+
     def _search(self, latents: Tensor, beam: int) -> Tensor:
         return self.quantizer.search(latents, beam)
 
