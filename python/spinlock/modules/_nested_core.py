@@ -5,10 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from spinlock._C import NestedLevels
 from spinlock.layout import CodebookLayout
 from spinlock.modules.codebook_bank import CodebookBank
-from spinlock.ops._nested import NestedStep, nested_step, takes_nested
+from spinlock.ops._nested import NestedStep, nested_levels, nested_step, takes_nested
 
 __all__ = ["NestedCore"]
 
@@ -23,7 +22,7 @@ class NestedCore:
 
     def __init__(self, layouts: Sequence[CodebookLayout], widths: Sequence[int]) -> None:
         self._made_of = tuple(layouts), tuple(widths)
-        self._levels = NestedLevels([layout.plan for layout in layouts], widths)
+        self._levels = nested_levels(layouts, widths)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NestedCore, self._made_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spinlock import _C
+from spinlock.layout import CodebookLayout
 from spinlock.ops import _cpp
 from spinlock.ops._addresses import matrix, span
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, resolve_fused
 from spinlock.ops._traced import is_traced
 
-__all__ = ["NestedStep", "nested_step", "takes_nested"]
+__all__ = ["NestedStep", "nested_levels", "nested_step", "takes_nested"]
 
 
 class NestedStep(NamedTuple):
@@ -33,6 +35,11 @@ class NestedStep(NamedTuple):
     indices: Tensor
     commitment: Tensor
     counts: Tensor
+
+
+def nested_levels(layouts: Sequence[CodebookLayout], widths: Sequence[int]) -> _C.NestedLevels:
+    """The shapes as the core knows them: a layout per level, a width per category."""
+    return _C.NestedLevels([layout.plan for layout in layouts], widths)
 
 
 def takes_nested(backend: str | None, rows: Tensor, weight: Tensor) -> bool:
