@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, cast
 
@@ -15,7 +17,9 @@ from spinlock.errors import InputError
 from spinlock.ops._addresses import matrix, span
 from spinlock.ops._traced import is_traced, is_transformed
 
-__all__ = ["fits_core", "plain_ragged_linear", "ragged_linear"]
+__all__ = ["fits_core", "plain_products", "plain_ragged_linear", "ragged_linear"]
+
+_plain_wanted: ContextVar[bool] = ContextVar("plain_wanted", default=False)
 
 
 def ragged_linear(
@@ -89,6 +93,19 @@ def plain_ragged_linear(
     return torch.relu(result) if relu else result
 
 
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Torch's own products within the block, as a traced or exported program takes them.
+
+    They add up in another order than the core: results differ by float32 rounding.
+    """
+    token = _plain_wanted.set(True)
+    try:
+        yield
+    finally:
+        _plain_wanted.reset(token)
+
+
 def fits_core(*tensors: Tensor | None) -> bool:
     """Whether the C++ core takes a call with these tensors: float32 on a CPU, watched by nobody."""
     given = [each for each in tensors if each is not None]
@@ -97,6 +114,7 @@ def fits_core(*tensors: Tensor | None) -> bool:
         and not is_traced(*given)
         and not is_transformed()
         and not torch.is_autocast_enabled("cpu")
+        and not _plain_wanted.get()
     )
 
 

@@ -1,5 +1,6 @@
 """Categorical hierarchical VQ-VAEs: tokens per category and level, two forms, one protocol."""
 
+from spinlock.ops.ragged_linear import plain_products
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE, VQVAEOutput
 from spinlock.vqvae.config import CategoricalVQVAEConfig
 from spinlock.vqvae.independent import IndependentVQVAE
@@ -12,6 +13,7 @@ __all__ = [
     "ResidualVQVAE",
     "VQVAEOutput",
     "build_vqvae",
+    "plain_products",
 ]
 
 
