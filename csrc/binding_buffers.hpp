@@ -60,4 +60,10 @@ inline const float* checked_matrix(const char* name, const RowBuffer& matrix, st
   return checked<const float>(name, Buffer{address, rows * width}, rows * width);
 }
 
+// Elements from one row to the next; what stands there for a single row may be anything.
+inline std::int64_t row_stride(const RowBuffer& matrix) {
+  const auto& [address, rows, columns, stride] = matrix;
+  return rows > 1 ? stride : columns;
+}
+
 }  // namespace spinlock

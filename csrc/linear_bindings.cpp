@@ -28,7 +28,7 @@ void forward_at(const RaggedLinear& shape, const RowBuffer& input, const Buffer&
   const std::int64_t rows = std::get<1>(input);
   const std::int64_t written = cells(rows, shape.out_width);
   const LinearForward call{checked_matrix("input", input, rows, shape.in_width),
-                           std::get<3>(input),
+                           row_stride(input),
                            rows,
                            checked<const float>("weight", weight, shape.weight_size()),
                            checked<const float>("bias", bias, shape.bias_size()),
@@ -47,12 +47,12 @@ void backward_at(const RaggedLinear& shape, const RowBuffer& input, const Buffer
   const std::int64_t rows = std::get<1>(input);
   const LinearBackward call{
       checked_matrix("input", input, rows, shape.in_width),
-      std::get<3>(input),
+      row_stride(input),
       rows,
       checked<const float>("weight", weight, shape.weight_size()),
       checked<const float>("output", output, cells(rows, shape.out_width)),
       checked_matrix("grad", grad, rows, shape.out_width),
-      std::get<3>(grad),
+      row_stride(grad),
       checked<float>("grad_input", grad_input, cells(rows, shape.in_width)),
       checked<float>("grad_weight", grad_weight, shape.weight_size()),
       checked<float>("grad_bias", grad_bias, shape.bias_size())};

@@ -33,7 +33,7 @@ void step_at(const NestedLevels& shape, const RowBuffer& rows, const Buffer& wei
   const std::int64_t level_values = cells(num_rows, shape.input_width);
   const NestedStep step{from,
                         num_rows,
-                        std::get<3>(rows),
+                        row_stride(rows),
                         checked<const float>("weight", weight, shape.weight_size),
                         checked<float>("seen", seen, level_values),
                         checked<float>("codes", codes, level_values),
@@ -60,7 +60,7 @@ void backward_at(const NestedLevels& shape, std::int64_t num_rows, const Buffer&
       checked<const float>("counts", counts, shape.total_codes),
       grad_total ? checked_matrix("grad_total", *grad_total, num_rows, shape.latent_width)
                  : nullptr,
-      grad_total ? std::get<3>(*grad_total) : 0,
+      grad_total ? row_stride(*grad_total) : 0,
       checked<const float>("grad_losses", grad_losses, shape.num_quantizers),
       checked<float>("grad_rows", grad_rows, cells(num_rows, shape.latent_width))};
   const py::gil_scoped_release unlocked;

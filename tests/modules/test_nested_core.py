@@ -107,6 +107,19 @@ def test_copies_and_pickles_go_on_alike() -> None:
         assert torch.equal(first.bank.weight, other.bank.weight)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 30])
+def test_gradients_may_be_expanded(rows: int) -> None:
+    quantizer = _quantizer([([8, 4], [2, 5]), ([4, 4], [3, 3])], 2).eval()
+    for reduce in (torch.sum, lambda values: values.mean(0).sum(), lambda v: v.sum(1).mean()):
+        latents = torch.randn(rows, 8, requires_grad=True)
+        total = reduce(quantizer(latents).quantized)
+        (grad,) = torch.autograd.grad(total, latents)
+        (expected,) = torch.autograd.grad(reduce(latents), latents)
+        assert torch.equal(grad, expected)
+    one = torch.randn(1, 8).expand(rows, 8)
+    assert torch.equal(quantizer(one).indices, quantizer(one.contiguous()).indices)
+
+
 def test_threads_change_no_bit() -> None:
     before = torch.get_num_threads()
     latents = torch.randn(700, 13)

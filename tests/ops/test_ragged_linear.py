@@ -129,6 +129,31 @@ def test_rows_may_lie_apart_and_be_none() -> None:
         torch.testing.assert_close(found, plain_ragged_linear(x, weight, bias, (3, 2), (4, 1)))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 40])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gradients_may_be_expanded(rows: int, transposed: bool) -> None:
+    """Of sums over all, over rows and over columns: strides of 0."""
+    ins, outs = [5, 40], [70, 3]
+    problem = _problem(ins, outs, rows, 4, transposed=transposed)
+    tensors = [problem["x"], problem["weight"], problem["bias"]]
+    ones = torch.ones(1, 1)
+    row, column = torch.randn(1, sum(outs)), torch.randn(rows, 1)
+    for grad in (ones, row, column):
+        wide = grad.expand(rows, sum(outs))
+        options = {"relu": True, "transposed": transposed}
+        found = _gradients(ragged_linear, tensors, wide, ins, outs, **options)
+        truth = _gradients(plain_ragged_linear, tensors, wide, ins, outs, **options)
+        for ours, theirs in zip(found, truth, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_may_be_one_row_expanded() -> None:
+    weight = torch.randn(1, 3, 4)
+    x = torch.randn(1, 3).expand(6, 3)
+    found = ragged_linear(x, weight, None, (3,), (4,))
+    torch.testing.assert_close(found, plain_ragged_linear(x, weight, None, (3,), (4,)))
+
+
 def test_weights_in_the_padding_are_not_looked_at() -> None:
     weight = torch.full((2, 3, 4), float("nan"))
     weight[0, :3, :2], weight[1, :1, :4] = 1.0, 2.0

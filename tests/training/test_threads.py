@@ -1,10 +1,12 @@
 """Steps get as many threads as they can feed."""
 
+import gc
+
 import pytest
 import torch
 from torch import nn
 
-from spinlock.training.threads import limited_threads, threads_for
+from spinlock.training.threads import collecting_less, limited_threads, threads_for
 
 
 @pytest.fixture
@@ -33,3 +35,17 @@ def test_the_limit_ends_with_the_block_even_after_an_error() -> None:
     with pytest.raises(RuntimeError):
         failing()
     assert torch.get_num_threads() == before
+
+
+def test_what_is_frozen_by_others_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with collecting_less():
+            assert gc.get_freeze_count() == frozen
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()
+    with collecting_less():
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from spinlock import _C
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _cpp
-from spinlock.ops._addresses import matrix, span
+from spinlock.ops._addresses import as_rows, matrix, span
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, resolve_fused
 from spinlock.ops._traced import is_traced
@@ -75,7 +75,7 @@ class _Nested(torch.autograd.Function):
     def forward(
         ctx: Any, rows: Tensor, weight: Tensor, levels: _C.NestedLevels, state: AverageState | None
     ) -> tuple[Tensor, ...]:
-        rows = rows if rows.stride(1) == 1 else rows.contiguous()
+        rows = as_rows(rows)
         count, categories = len(rows), levels.num_quantizers // levels.num_levels
         seen, codes = _empty(count * levels.input_width), _empty(count * levels.input_width)
         indices = torch.empty(levels.num_levels, count, categories, dtype=torch.int64, device="cpu")
@@ -108,8 +108,8 @@ class _Nested(torch.autograd.Function):
         seen, codes, counts = ctx.saved_tensors
         levels: _C.NestedLevels = ctx.levels
         to_total, _, to_losses, _ = grads
-        if to_total is not None and to_total.stride(1) != 1:
-            to_total = to_total.contiguous()
+        if to_total is not None:
+            to_total = as_rows(to_total)
         count = seen.numel() // levels.input_width
         to_rows = _empty(count, levels.latent_width)
         levels.backward(

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from spinlock import _C
 from spinlock.errors import InputError
-from spinlock.ops._addresses import matrix, span
+from spinlock.ops._addresses import as_rows, matrix, span
 from spinlock.ops._traced import is_traced, is_transformed
 
 __all__ = ["fits_core", "plain_products", "plain_ragged_linear", "ragged_linear"]
@@ -131,7 +131,7 @@ class _RaggedLinear(torch.autograd.Function):
         shape: _C.RaggedLinear,
         relu: bool,
     ) -> Tensor:
-        rows = x if x.stride(1) == 1 else x.contiguous()
+        rows = as_rows(x)
         output = torch.empty(len(x), shape.out_width, dtype=torch.float32, device="cpu")
         matrices = weight.contiguous()
         bias, addend = (None if each is None else each.contiguous() for each in (bias, addend))
@@ -154,7 +154,7 @@ class _RaggedLinear(torch.autograd.Function):
         rows, weight, output = ctx.saved_tensors
         shape: _C.RaggedLinear = ctx.shape
         wants_x, wants_weight, wants_bias, wants_addend, *_ = ctx.needs_input_grad
-        grad = grad if grad.stride(1) == 1 else grad.contiguous()
+        grad = as_rows(grad)
         weight = weight.contiguous()
         to_x = rows.new_empty(rows.shape) if wants_x else None
         to_weight = torch.empty_like(weight) if wants_weight else None
