@@ -11,16 +11,20 @@ SOURCE = Path(__file__).parents[1] / "python" / "spinlock"
 
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"comparison", "tokens", "training", "report", "data", "analysis", "config"},
+    "cli": {
+        *("comparison", "tokens", "training", "report", "distributed"),
+        *("data", "analysis", "config"),
+    },
     "estimator": {"tokens", "training", "report", "data", "analysis", "config"},
     "comparison": {"report", "training", "vqvae", "modules", "data", "analysis", "config"},
     "tokens": {"training", "vqvae", "data", "analysis", "config"},
-    "training": {"vqvae", "modules", "data", "analysis", "config"},
+    "training": {"vqvae", "modules", "distributed", "data", "analysis", "config"},
     "report": {"tokens", "training", "vqvae", "data", "analysis"},
     "vqvae": {"modules", "ops", "layout", "analysis"},
     "compat": {"modules"},
     "integrations": {"modules"},
-    "modules": {"ops", "layout"},
+    "modules": {"ops", "layout", "distributed"},
+    "distributed": set(),
     "ops": {"layout", "_C", "kernels"},
     "config": {"analysis"},
     "data": {"analysis"},
@@ -41,6 +45,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "ops": {"pydantic", "yaml", "h5py", "typer", "rich", "sklearn"},
     "modules": {"pydantic", "yaml", "h5py", "typer", "rich", "sklearn"},
     "vqvae": {"pydantic", "yaml", "h5py", "typer", "rich", "sklearn"},
+    "distributed": {"pydantic", "yaml", "h5py", "typer", "rich", "sklearn"},
     "errors": {"torch", "numpy", "pydantic"},
 }
 

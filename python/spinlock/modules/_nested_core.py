@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spinlock.layout import CodebookLayout
 from spinlock.modules.codebook_bank import CodebookBank
+from spinlock.modules.shared_statistics import SharedStatistics
 from spinlock.ops._nested import NestedStep, nested_levels, nested_step, takes_nested
 
 __all__ = ["NestedCore"]
@@ -32,4 +33,12 @@ class NestedCore:
         learns_part = learn and bank.frozen  # counters alone move
         if learns_part or not takes_nested(bank.backend, rows, bank.weight):
             return None
-        return nested_step(rows, bank.weight, self._levels, bank.average_state() if learn else None)
+        if not (learn and bank.learns_together):
+            state = bank.average_state() if learn else None
+            return nested_step(rows, bank.weight, self._levels, state)
+        statistics = SharedStatistics(bank)
+        codes, averages = statistics.as_averages()
+        step = nested_step(rows, codes, self._levels, averages)
+        statistics.rows.fill_(len(rows))
+        statistics.settle()
+        return step

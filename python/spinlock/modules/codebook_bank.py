@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spinlock.distributed.world import World, several
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules._traced_init import initialize_traced
@@ -13,6 +14,7 @@ from spinlock.modules.codebook_views import CodebookViews
 from spinlock.modules.ema import ema_step
 from spinlock.modules.initialisation import initialize_codebooks
 from spinlock.modules.revival import revive_codes
+from spinlock.modules.shared_statistics import SharedStatistics, copy_from_first
 from spinlock.ops import (
     Quantized,
     accumulate_codes,
@@ -46,6 +48,7 @@ class CodebookBank(CodebookState):
         frozen: codes and averages stay as they are; see :meth:`Quantizer.freeze`.
         initialized_codebooks: bool [Q].
         gathered: counts and sums of batches that wait for the next step of the averages.
+        synchronize: processes of torch.distributed learn together; None: where there are several.
 
     Args:
         layout: sizes and dims of the codebooks.
@@ -131,9 +134,48 @@ class CodebookBank(CodebookState):
             options = (self.seed, self.init_rows, self.unit_codes, self.layout, self.backend)
             initialize_traced(latents, state, *options)
             return
-        if not self.initialized:
+        if not self.initialized and self.draws:
             self.initialize_from(latents.detach(), only_missing=True)
+        self.note_drawn()
+
+    @property
+    def learns_together(self) -> bool:
+        """Whether several processes learn these codebooks from what they have together."""
+        return several(self.synchronize)
+
+    @property
+    def draws(self) -> bool:
+        """Whether this process makes the first codes: of several, process 0 does."""
+        return not self.learns_together or World().first
+
+    def note_drawn(self) -> None:
+        """All processes take the first codes of the one that :attr:`draws`."""
+        if self.learns_together:
+            copy_from_first(self)
         self.note_initialized()
+
+    @torch.no_grad()
+    def learn_together(self, latents: Tensor, indices: Tensor, mask: Tensor | None = None) -> None:
+        """:meth:`update` by what all processes have; each calls it in every step, in one order.
+
+        Args:
+            latents: [B, input_width] of all quantizers; B may be 0, and another in each process.
+            indices: int64 [B, Q], the codes they were given.
+            mask: bool, True at the rows that count; None: all do.
+        """
+        statistics = SharedStatistics(self)
+        counts, sums = accumulate_codes(latents, indices, self.layout, backend=self.backend)
+        statistics.counts.copy_(counts)
+        statistics.rows.fill_(len(latents))
+        if mask is not None:
+            statistics.rows.copy_(mask.sum())
+        if statistics.sums is not None:
+            statistics.sums.copy_(sums)
+        statistics.settle()
+
+    def views(self) -> CodebookViews:
+        """The state of all codebooks."""
+        return self._part(0, None)
 
     @torch.no_grad()
     def update(

@@ -56,6 +56,7 @@ class CodebookState(nn.Module):
         self.init, self.backend, self.seed = init, backend, seed
         self.unit_codes, self.frozen = unit_codes, False
         self.gathered: tuple[Tensor, Tensor] | None = None
+        self.synchronize: bool | None = False
         self.may_wait = init != "uniform"
         weight = uniform_codes(layout, torch.Generator().manual_seed(seed))
         if unit_codes:

@@ -93,6 +93,7 @@ class NestedResidualQuantizer(Quantizer):
             backend=backend,
             seed=seed,
         )
+        self.bank.synchronize = None
         self.num_levels, self.num_categories = levels, len(dims)
         self.category_widths = tuple(max(widths) for widths in dims)
         self._level_layouts = tuple(
@@ -132,8 +133,11 @@ class NestedResidualQuantizer(Quantizer):
             tokens = at_once.indices.permute(1, 2, 0).reshape(len(rows), self.indices_width)
             losses = at_once.commitment, at_once.commitment.detach()
             return self._output(lead, at_once.quantized, tokens, losses, at_once.counts)
-        levels, step, summed = self._descend(detached, learn=self.training)
-        if self.training and mask is not None:
+        together = self.training and self.bank.learns_together
+        levels, step, summed = self._descend(detached, learn=self.training and not together)
+        if together:
+            self.bank.learn_together(levels, step.indices, mask)
+        elif self.training and mask is not None:
             self._uncount(mask)
         attached = attach_levels(rows, levels, self._level_columns)
         result = with_gradients(
@@ -252,9 +256,9 @@ class NestedResidualQuantizer(Quantizer):
                 "codebooks: expected initialised ones in a traced call, got some that wait for "
                 "data; run one training batch, or initialize_from(latents), before compiling"
             )
-        if not self.bank.initialized:
+        if not self.bank.initialized and self.bank.draws:
             self._initialize(rows, self.bank.generator(None), only_missing=True)
-        self.bank.note_initialized()
+        self.bank.note_drawn()
 
     def _initialize(self, rows: Tensor, generator: torch.Generator, *, only_missing: bool) -> None:
         def visit(start: int, stop: int, part: Tensor) -> None:

@@ -87,6 +87,7 @@ class RaggedVectorQuantizer(Quantizer):
             unit_codes=similarity == "cosine",
         )
         self.rotation_trick = rotation_trick
+        self.bank.synchronize = None
 
     @property
     def latent_width(self) -> int:
@@ -113,8 +114,12 @@ class RaggedVectorQuantizer(Quantizer):
             rows = unit_rows(rows, self.layout)
         if self.training and self.bank.may_wait:
             self.bank.initialize_missing(rows)
-        result = self.bank.quantize(rows, learn=self.training, rotation=self.rotation_trick)
-        if self.training and mask is not None:
+        together = self.training and self.bank.learns_together
+        learn = self.training and not together
+        result = self.bank.quantize(rows, learn=learn, rotation=self.rotation_trick)
+        if together:
+            self.bank.learn_together(rows.detach(), result.indices, mask)
+        elif learn and mask is not None:
             self._uncount(mask)
         return QuantizerOutput(
             _shaped(result.quantized.to(dtype), lead),
