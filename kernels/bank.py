@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import triton.language as tl
@@ -91,7 +92,7 @@ class Bank:
     buckets: dict[tuple[int, bool], tuple[int, ...]]
     unpacked: tuple[int, ...]
     aligned: bool
-    tiles: dict[tuple[str, int, int], Tensor] = field(default_factory=dict)
+    tiles: dict[tuple[Hashable, int, int], Tensor] = field(default_factory=dict)
 
     @property
     def num_quantizers(self) -> int:
@@ -99,16 +100,28 @@ class Bank:
         return len(self.sizes)
 
     @property
+    def every(self) -> range:
+        """All quantizers."""
+        return range(len(self.sizes))
+
+    @cached_property
+    def largest(self) -> int:
+        """The most codes of a codebook."""
+        return max(self.sizes)
+
+    @cached_property
     def code_elements(self) -> int:
         """Sum of K_q * D_q."""
         return sum(k * d for k, d in zip(self.sizes, self.dims, strict=True))
 
-    def row_tiles(self, quantizers: Sequence[int], num_rows: int, block_rows: int) -> Tensor:
+    def row_tiles(
+        self, quantizers: tuple[int, ...] | range, num_rows: int, block_rows: int
+    ) -> Tensor:
         """int32 [T, 2] of (quantizer, first row); remembered.
 
         All quantizers of the first rows come first: their columns lie side by side in memory.
         """
-        key = (",".join(map(str, quantizers)), num_rows, block_rows)
+        key = (quantizers, num_rows, block_rows)
         if key not in self.tiles:
             if len(self.tiles) >= 64:
                 self.tiles.pop(next(iter(self.tiles)))  # batch sizes that vary without end

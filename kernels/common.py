@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 
 import torch
 import triton
@@ -25,6 +26,7 @@ __all__ = [
 # TRITON_INTERPRET=1 was set when the kernels were imported.
 INTERPRETED = not isinstance(quantize_small, triton.runtime.JITFunction)
 NO_FUSION = {"enable_fp_fusion": False}
+_HERE = nullcontext()
 # Rows of a tile in kernels that only move rows.
 ROWS = 64
 
@@ -34,6 +36,7 @@ def is_aligned(bank: Bank, rows: Tensor) -> bool:
     return bank.aligned and rows.stride(0) % 4 == 0
 
 
+@lru_cache(maxsize=64)
 def multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1
@@ -50,4 +53,6 @@ def with_unit_stride(matrix: Tensor) -> Tensor:
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+    if tensor.is_cuda and tensor.get_device() != torch.cuda.current_device():
+        return torch.cuda.device(tensor.device)
+    return _HERE

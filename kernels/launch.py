@@ -15,6 +15,7 @@ from .bank import Bank
 from .common import INTERPRETED, ROWS, is_aligned, on_device_of, with_unit_stride
 from .launch_lookup import SMALL_CODES, certified, scan
 from .launch_step import Averages, Step, add_up, large_step, small_step
+from .launcher import launch_on
 from .quantize_backward import quantize_backward
 
 __all__ = [
@@ -35,7 +36,7 @@ _DIMS = 32
 
 def is_small(bank: Bank, num_rows: int) -> bool:
     """Whether rows are compared with every code of the bank, without a first pass."""
-    return max(bank.sizes) <= SMALL_CODES and num_rows * bank.code_elements <= SMALL_WORK
+    return bank.largest <= SMALL_CODES and num_rows * bank.code_elements <= SMALL_WORK
 
 
 def nearest(rows: Tensor, weight: Tensor, bank: Bank) -> Tensor:
@@ -46,12 +47,12 @@ def nearest(rows: Tensor, weight: Tensor, bank: Bank) -> Tensor:
         weight: flat [weight_size], any of these types.
         bank: where codebooks lie.
     """
-    indices = torch.empty(len(rows), bank.num_quantizers, dtype=torch.int64, device=rows.device)
-    if not len(rows):
+    indices = torch.empty(rows.shape[0], bank.num_quantizers, dtype=torch.int64, device=rows.device)
+    if not rows.shape[0]:
         return indices
     with on_device_of(rows):
-        if is_small(bank, len(rows)):
-            scan(rows, weight, bank, indices, tuple(range(bank.num_quantizers)))
+        if is_small(bank, rows.shape[0]):
+            scan(rows, weight, bank, indices, bank.every)
         else:
             certified(rows, weight, bank, indices)
     return indices
@@ -65,17 +66,17 @@ def quantize(rows: Tensor, weight: Tensor, bank: Bank, averages: Averages | None
         averages: moved by this batch, in place, and with them the weight.
     """
     step = Step(
-        torch.empty(len(rows), bank.input_width, dtype=rows.dtype, device=rows.device),
-        torch.empty(len(rows), bank.num_quantizers, dtype=torch.int64, device=rows.device),
+        torch.empty(rows.shape[0], bank.input_width, dtype=rows.dtype, device=rows.device),
+        torch.empty(rows.shape[0], bank.num_quantizers, dtype=torch.int64, device=rows.device),
         torch.empty(bank.num_quantizers, dtype=torch.float32, device=rows.device),
         torch.empty(bank.total_codes, dtype=torch.float32, device=rows.device),
     )
-    if not len(rows):
+    if not rows.shape[0]:
         step.losses.zero_()
         step.counts.zero_()
         return step
     with on_device_of(rows):
-        if is_small(bank, len(rows)):
+        if is_small(bank, rows.shape[0]):
             small_step(rows, weight, bank, step, averages)
         else:
             certified(rows, weight, bank, step.indices)
@@ -92,7 +93,7 @@ def accumulate(rows: Tensor, indices: Tensor, bank: Bank) -> tuple[Tensor, Tenso
     """
     counts = torch.zeros(bank.total_codes, dtype=torch.float32, device=rows.device)
     sums = torch.zeros(bank.weight_size, dtype=torch.float32, device=rows.device)
-    if not len(rows):
+    if not rows.shape[0]:
         return counts, sums
     with on_device_of(rows):
         add_up(rows, indices, bank, counts, sums)
@@ -116,12 +117,12 @@ def backward(
         bank: where columns lie.
     """
     grad = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
-    if not len(rows):
+    if not rows.shape[0]:
         return grad
     grad_quantized = with_unit_stride(grad_quantized)
-    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), ROWS)
+    tiles = bank.row_tiles(bank.every, rows.shape[0], ROWS)
     with on_device_of(rows):
-        quantize_backward[(len(tiles),)](
+        launch_on(quantize_backward, (tiles.shape[0],))(
             rows,
             rows.stride(0),
             quantized,
@@ -134,7 +135,7 @@ def backward(
             grad.stride(0),
             bank.table,
             tiles,
-            len(rows),
+            rows.shape[0],
             BLOCK_ROWS=ROWS,
             BLOCK_DIM=_DIMS,
             BLOCK_CODES=128,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .bank import BLOCK_CODES, Bank, packed_codes
 from .common import INTERPRETED, NO_FUSION, is_aligned, multiprocessors, power_of_two
+from .launcher import launch_on
 from .nearest_codes import LISTED, first_pass
 from .nearest_of_group import nearest_of_group
 from .pack_codes import RADII, pack_codes
@@ -49,14 +50,18 @@ RECHECKS = ((32, 4, (32, 128), 1), (4, 64, (32, 32), 4))
 
 
 def scan(
-    rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor, quantizers: tuple[int, ...]
+    rows: Tensor,
+    weight: Tensor,
+    bank: Bank,
+    indices: Tensor,
+    quantizers: tuple[int, ...] | range,
 ) -> None:
     """Compares rows with every code of some quantizers."""
     none = indices  # a pointer that is never followed
     block_rows = SMALL_ROWS
-    tiles = bank.row_tiles(quantizers, len(rows), block_rows)
+    tiles = bank.row_tiles(quantizers, rows.shape[0], block_rows)
     block_codes = min(SMALL_CODES, power_of_two(max(bank.sizes[q] for q in quantizers)))
-    quantize_small[(len(tiles),)](
+    launch_on(quantize_small, (tiles.shape[0],))(
         rows,
         rows.stride(0),
         0,
@@ -70,7 +75,7 @@ def scan(
         none,
         none,
         none,
-        len(rows),
+        rows.shape[0],
         bank.num_quantizers,
         bank.total_codes,
         bank.weight_size,
@@ -88,7 +93,7 @@ def scan(
 
 def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None:
     """First pass on tensor cores, then the recheck; quantizers too wide for it are scanned."""
-    device, num_rows = rows.device, len(rows)
+    device, num_rows = rows.device, rows.shape[0]
     if bank.unpacked:
         scan(rows, weight, bank, indices, bank.unpacked)
     if not bank.buckets:
@@ -107,7 +112,7 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
     # Room for one row in eight; more are settled without it, slowly.
     capacity = max(LEAST_LISTED, num_rows * members // 8)
     listed = torch.empty(2 * capacity * LISTED.value, dtype=torch.int32, device=device)
-    pack_codes[(len(packing),)](
+    launch_on(pack_codes, (packing.shape[0],))(
         weight,
         bank.table,
         packing,
@@ -123,9 +128,9 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
     for (width, many), quantizers in bank.buckets.items():
         block_rows, block_codes, warps, stages, codes_first = TILES[width, many]
         group = GROUP if (width, many) in GROUPED else 1
-        largest = packed_codes(max(bank.sizes[q] for q in quantizers))
+        largest = packed_codes(bank.sizes[quantizers[0]])
         tiles = bank.row_tiles(quantizers, num_rows, block_rows)
-        first_pass[(len(tiles),)](
+        launch_on(first_pass, (tiles.shape[0],))(
             rows,
             rows.stride(0),
             bank.table,
@@ -153,10 +158,10 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
             num_stages=stages,
             **NO_FUSION,
         )
-    grouped = [q for bucket, members in bank.buckets.items() if bucket in GROUPED for q in members]
+    grouped = tuple(q for bucket in bank.buckets if bucket in GROUPED for q in bank.buckets[bucket])
     if grouped:
         tiles = bank.row_tiles(grouped, num_rows, _GROUP_ROWS)
-        nearest_of_group[(len(tiles),)](
+        launch_on(nearest_of_group, (tiles.shape[0],))(
             rows,
             rows.stride(0),
             weight,
@@ -176,7 +181,7 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
             **NO_FUSION,
         )
     for which, (programs, block_codes, block_dims, warps) in enumerate(RECHECKS):
-        recheck[(programs * multiprocessors(device),)](
+        launch_on(recheck, (programs * multiprocessors(device),))(
             rows,
             rows.stride(0),
             weight,

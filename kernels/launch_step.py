@@ -12,6 +12,7 @@ from .bank import Bank
 from .common import NO_FUSION, ROWS, is_aligned, power_of_two
 from .gather_codes import gather_codes
 from .launch_lookup import SMALL_CODES, SMALL_DIMS, SMALL_ROWS, SMALL_WARPS
+from .launcher import launch_on
 from .quantize_small import quantize_small
 from .refresh_codes import refresh_codes
 
@@ -77,15 +78,15 @@ def small_step(
     rows: Tensor, weight: Tensor, bank: Bank, step: Step, averages: Averages | None
 ) -> None:
     block_rows = SMALL_ROWS
-    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), block_rows)
-    slabs = -(-len(rows) // block_rows)
+    tiles = bank.row_tiles(bank.every, rows.shape[0], block_rows)
+    slabs = -(-rows.shape[0] // block_rows)
     statistics = averages is not None and averages.sums is not None
     parts = [slabs * bank.num_quantizers, slabs * bank.total_codes, bank.total_codes]
     parts += [slabs * bank.weight_size if statistics else 0]
     errors, counts, old, sums = torch.empty(
         sum(parts), dtype=torch.float32, device=rows.device
     ).split(parts)
-    quantize_small[(len(tiles),)](
+    launch_on(quantize_small, (tiles.shape[0],))(
         rows,
         rows.stride(0),
         step.quantized.stride(0),
@@ -99,12 +100,12 @@ def small_step(
         sums,
         old if averages is None else averages.counts,
         old,
-        len(rows),
+        rows.shape[0],
         bank.num_quantizers,
         bank.total_codes,
         bank.weight_size,
         BLOCK_ROWS=block_rows,
-        BLOCK_CODES=power_of_two(max(bank.sizes)),
+        BLOCK_CODES=power_of_two(bank.largest),
         BLOCK_DIM=SMALL_DIMS,
         QUANTIZE=True,
         STATISTICS=statistics,
@@ -127,7 +128,7 @@ def add_up(rows: Tensor, indices: Tensor, bank: Bank, counts: Tensor, sums: Tens
 def large_step(
     rows: Tensor, weight: Tensor, bank: Bank, step: Step, averages: Averages | None
 ) -> None:
-    slabs = -(-len(rows) // ROWS)
+    slabs = -(-rows.shape[0] // ROWS)
     sums = averages is not None and averages.sums is not None
     errors = torch.empty(slabs * bank.num_quantizers, dtype=torch.float32, device=rows.device)
     scratch = _fixed_point(bank, rows, errors=errors, with_sums=sums)
@@ -145,7 +146,7 @@ def _fixed_point(
     counts, peaks = zeros[size:].view(torch.int32).split(bank.total_codes)
     old = torch.empty(bank.total_codes, dtype=torch.float32, device=device)
     chosen = torch.empty(
-        bank.num_quantizers * len(rows) if with_sums else 0, dtype=torch.int32, device=device
+        bank.num_quantizers * rows.shape[0] if with_sums else 0, dtype=torch.int32, device=device
     )
     return _Scratch(counts, zeros[:size], old, peaks, chosen, errors)
 
@@ -160,8 +161,8 @@ def _gather(
     averages: Averages | None = None,
 ) -> None:
     """Codes and errors if there is a step; counts, peaks and sums."""
-    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), ROWS)
-    gather_codes[(len(tiles),)](
+    tiles = bank.row_tiles(bank.every, rows.shape[0], ROWS)
+    launch_on(gather_codes, (tiles.shape[0],))(
         rows,
         rows.stride(0),
         0 if step is None else step.quantized.stride(0),
@@ -176,7 +177,7 @@ def _gather(
         scratch.chosen if scratch.sums.numel() else scratch.counts,
         scratch.old_counts if averages is None else averages.counts,
         scratch.old_counts,
-        len(rows),
+        rows.shape[0],
         bank.num_quantizers,
         BLOCK_ROWS=ROWS,
         BLOCK_DIM=_DIMS,
@@ -190,8 +191,8 @@ def _gather(
 
 
 def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
-    tiles = bank.row_tiles(range(bank.num_quantizers), len(rows), ROWS)
-    accumulate_codes[(len(tiles),)](
+    tiles = bank.row_tiles(bank.every, rows.shape[0], ROWS)
+    launch_on(accumulate_codes, (tiles.shape[0],))(
         rows,
         rows.stride(0),
         bank.table,
@@ -199,10 +200,10 @@ def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
         scratch.chosen,
         scratch.peaks,
         scratch.sums,
-        len(rows),
+        rows.shape[0],
         BLOCK_ROWS=ROWS,
         BLOCK_DIM=_DIMS,
-        LOG_ROWS=(len(rows) - 1).bit_length(),
+        LOG_ROWS=(rows.shape[0] - 1).bit_length(),
         ALIGNED=is_aligned(bank, rows),
     )
 
@@ -224,7 +225,7 @@ def _refresh(
     block_codes = _CODES if fixed else _FEW_CODES
     tiles = bank.refresh_tiles(block_codes)
     columns = -(-bank.widest // _DIMS) if codes or sums is not None else 1
-    refresh_codes[(len(tiles), columns)](
+    launch_on(refresh_codes, (tiles.shape[0], columns))(
         bank.table,
         tiles,
         scratch.counts,
@@ -240,7 +241,7 @@ def _refresh(
         none if step is None else step.losses,
         none if averages is None else averages.epoch_counts,
         none if averages is None else averages.epoch_skipped,
-        len(rows),
+        rows.shape[0],
         1 if fixed else scratch.counts.numel() // bank.total_codes,
         0 if scratch.errors is None else scratch.errors.numel() // bank.num_quantizers,
         bank.num_quantizers,
@@ -252,7 +253,7 @@ def _refresh(
         BLOCK_DIM=_DIMS,
         COUNT_CODES=1024 if fixed else SMALL_CODES,
         SLABS=1 if fixed else 16,
-        LOG_ROWS=(len(rows) - 1).bit_length(),
+        LOG_ROWS=(rows.shape[0] - 1).bit_length(),
         FIXED_POINT=fixed,
         LOSSES=step is not None,
         SUMS=sums is not None,
