@@ -53,6 +53,8 @@ def test_the_form_that_a_key_belongs_to(key: str) -> None:
     form = ROWS[key][2]
     if key.rsplit(".", 1)[-1] in AUXILIARY_WEIGHTS:
         assert form == "independent"
+    elif key == "model.linear_decoder":
+        assert form == "residual"
     else:
         assert form == "both"
 

@@ -50,8 +50,9 @@ def fitted(**parameters: Any) -> SavedModel:
     rows[:, 4] = 3 * rows[:, 1] + 1
     rows[rng.random(rows.shape) < 0.05] = np.nan
     rows[:, 0] *= 1e4
-    narrow = {"model": {"group_embedding_dim": 8, "group_hidden_dim": 8, "decoder_hidden_dim": 8}}
-    tokenizer = FeatureTokenizer(num_epochs=2, num_categories=2, config=narrow, **parameters)
+    narrow = {"group_embedding_dim": 8, "group_hidden_dim": 8, "decoder_hidden_dim": 8}
+    model = {"model": narrow | parameters.pop("model", {})}
+    tokenizer = FeatureTokenizer(num_epochs=2, num_categories=2, config=model, **parameters)
     return tokenizer.fit(rows).saved_
 
 
@@ -73,11 +74,12 @@ def saved() -> SavedModel:
     [
         {"hierarchy": "residual", "missing_indicators": True},
         {"hierarchy": "independent", "normalization_method": "mad"},
+        {"model": {"encoder_inputs": "all", "linear_decoder": "all"}},
     ],
-    ids=["residual", "independent"],
+    ids=["residual", "independent", "all"],
 )
 def test_programs_without_spinlock(parameters: dict[str, Any], tmp_path: Path) -> None:
-    saved = fitted(**parameters)
+    saved = fitted(**dict(parameters))
     written = export_files.write_export(saved, tmp_path)
     assert [path.name for path in written] == [
         "encoder.pt2", "decoder.pt2", "codebooks.safetensors", "contract.json",

@@ -11,6 +11,7 @@ from spinlock.vqvae import CategoricalVQVAEConfig, build_vqvae
 
 SIZES = (7, 1, 4)
 FORMS = ["residual", "independent"]
+FULL = {"encoder_inputs": "all", "linear_decoder": "all"}
 
 
 def trained(hierarchy: str, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
@@ -27,7 +28,7 @@ def trained(hierarchy: str, *, dtype: torch.dtype = torch.float32, **options: An
     model.initialize_from(rows(), torch.Generator().manual_seed(2))
     source = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for parameter in model.decoder.parameters():
+        for parameter in model.decoder_parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=source)
     return model.to(dtype)
 
@@ -46,6 +47,7 @@ def errors(model: Any, x: Tensor, tokens: Tensor) -> Tensor:
 def plain_sweep(model: Any, x: Tensor, tokens: Tensor) -> Tensor:
     """One sweep by whole decodings, one row and one code at a time, in the model's own words."""
     config = model.config
+    widths = [max(dims) for dims in config.latent_dims]
     places = [(c, level) for c in range(len(SIZES)) for level in range(config.num_levels)]
     found = tokens.clone()
     for row, features in enumerate(x):
@@ -56,6 +58,10 @@ def plain_sweep(model: Any, x: Tensor, tokens: Tensor) -> Tensor:
                 own = slice(sum(SIZES[:c]), sum(SIZES[: c + 1]))
                 codes = model.quantizer.codebook(c, level).to(x.dtype)
                 axes = model.synthesis_axes[c, : codes.shape[1], : SIZES[c]]
+                if model.full_synthesis is not None:
+                    first = sum(widths[:c])
+                    latents = slice(first, first + codes.shape[1])
+                    axes = axes + model.full_synthesis.weight[0, latents, own]
                 present = int(found[row, q])
                 wanted = features - model.decode_from_tokens(found[row : row + 1])[0]
                 wanted = wanted[own] + codes[present] @ axes
@@ -68,11 +74,19 @@ def plain_sweep(model: Any, x: Tensor, tokens: Tensor) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("use_ema", [True, False])
-@pytest.mark.parametrize("hierarchy", FORMS)
-def test_sweeps_are_those_of_the_plain_loop(hierarchy: str, use_ema: bool) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hierarchy": "residual"},
+        {"hierarchy": "residual", "use_ema": False},
+        {"hierarchy": "residual", **FULL},
+        {"hierarchy": "independent"},
+        {"hierarchy": "independent", "use_ema": False},
+    ],
+)
+def test_sweeps_are_those_of_the_plain_loop(options: dict[str, Any]) -> None:
     with torch.no_grad():
-        model = trained(hierarchy, use_ema=use_ema, dtype=torch.float64)
+        model = trained(**options, dtype=torch.float64)
         x = rows(24, seed=4).double()
         tokens = model.get_tokens(x)
         for sweeps in (1, 2):

@@ -93,6 +93,8 @@ class ModelConfig(Section):
     group_embedding_dim: Count = 32
     group_hidden_dim: Count = 64
     decoder_hidden_dim: Count = 128
+    encoder_inputs: Literal["own", "all"] = "own"
+    linear_decoder: Literal["own", "all"] = "own"
     commitment_cost: NonNegative = 1.0
     commitment_reduction: Literal["mean", "sum"] = "mean"
     use_ema: bool = True
@@ -136,6 +138,7 @@ class ModelConfig(Section):
             [
                 *self._strategy_issues(),
                 *self._auxiliary_issues(),
+                *self._decoder_issues(),
                 *self._level_issues(),
                 *self._saved_issues(),
             ]
@@ -175,6 +178,15 @@ class ModelConfig(Section):
             for name in AUXILIARY_WEIGHTS
             if getattr(self, name) > 0
         ]
+
+    def _decoder_issues(self) -> list[Issue]:
+        if self.linear_decoder == "own" or self.hierarchy == "residual":
+            return []
+        text = (
+            "expected own, got all: the decoder of hierarchy 'independent' has no linear path; "
+            "remove it or set model.hierarchy to residual"
+        )
+        return [Issue("linear_decoder", text, ("hierarchy",))]
 
     def _level_issues(self) -> list[Issue]:
         """The number of levels is stated in up to four places, which must agree."""

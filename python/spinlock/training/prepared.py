@@ -68,6 +68,8 @@ def model_config(config: TrainConfig, plan: CompressionPlan) -> CategoricalVQVAE
         group_embedding_dim=model.group_embedding_dim,
         group_hidden_dim=model.group_hidden_dim,
         decoder_hidden_dim=model.decoder_hidden_dim,
+        encoder_inputs=model.encoder_inputs,
+        linear_decoder=model.linear_decoder,
         commitment_cost=model.commitment_cost,
         commitment_reduction=model.commitment_reduction,
         use_ema=model.use_ema,

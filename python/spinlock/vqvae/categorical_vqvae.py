@@ -66,7 +66,11 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         self.config = config
         self.features = PackedSegments(config.category_sizes)
         self.encoder = CategoryEncoder(
-            self.features, config.group_hidden_dim, config.group_embedding_dim, config.dropout
+            self.features,
+            config.group_hidden_dim,
+            config.group_embedding_dim,
+            config.dropout,
+            sees_all=config.encoder_inputs == "all",
         )
 
     @abstractmethod

@@ -17,6 +17,7 @@ from spinlock.modules._options import (
     check_weighting,
 )
 
+View = Literal["own", "all"]
 Ratios = str | Sequence[float] | Mapping[str, Sequence[float]]
 
 
@@ -42,6 +43,9 @@ class CategoricalVQVAEConfig:
         group_embedding_dim: width of the embedding layer of each category's encoder MLP.
         group_hidden_dim: width of the hidden layer of each category's encoder MLP.
         decoder_hidden_dim: width of the hidden layer of the shared decoder MLP.
+        encoder_inputs: what a category's encoder MLP sees: its ``own`` features, or ``all``.
+        linear_decoder: whose codes the linear path of a category's decoder sees: its ``own``, or
+            ``all`` (residual only; in the independent form the decoder is the MLP alone).
         commitment_cost: weight of the commitment loss.
         commitment_reduction: ``mean`` or ``sum`` over the quantizers.
         use_ema: EMA codebooks; otherwise learnable ones, trained by the codebook loss.
@@ -76,6 +80,8 @@ class CategoricalVQVAEConfig:
     group_embedding_dim: int = 32
     group_hidden_dim: int = 64
     decoder_hidden_dim: int = 128
+    encoder_inputs: View = "own"
+    linear_decoder: View = "own"
     commitment_cost: float = 1.0
     commitment_reduction: Reduction = "mean"
     use_ema: bool = True
@@ -159,6 +165,8 @@ class CategoricalVQVAEConfig:
         if min(self.category_sizes) < 1:
             raise ConfigError(f"category_sizes must be >= 1, got {list(self.category_sizes)}")
         check_choice("hierarchy", self.hierarchy, Hierarchy)
+        check_choice("encoder_inputs", self.encoder_inputs, View)
+        check_choice("linear_decoder", self.linear_decoder, View)
         check_choice("commitment_reduction", self.commitment_reduction, Reduction)
         check_choice("codebook_init", self.codebook_init, CodebookInit)
         check_decay(self.decay)
@@ -175,6 +183,11 @@ class CategoricalVQVAEConfig:
             raise ConfigError(
                 f"{', '.join(given)} belongs to hierarchy 'independent' and has no meaning for "
                 "'residual': set it to 0 or change the hierarchy"
+            )
+        if self.linear_decoder == "all" and self.hierarchy == "independent":
+            raise ConfigError(
+                "linear_decoder 'all' belongs to hierarchy 'residual': the decoder of "
+                "'independent' has no linear path; leave it at 'own' or change the hierarchy"
             )
 
     def _check_levels(self) -> None:

@@ -171,14 +171,22 @@ class PackedLayerNorm(nn.Module):
 class CategoryEncoder(nn.Module):
     """Per-category MLP embedding: Linear, ReLU, dropout, Linear, LayerNorm.
 
-    Features ``[B, sum(widths)]`` to embeddings ``[B, C * embedding_dim]``.
+    Features ``[B, sum(widths)]`` to embeddings ``[B, C * embedding_dim]``.  With ``sees_all`` every
+    category's hidden layer also takes all features, by weights that start at 0.
     """
 
     def __init__(
-        self, segments: PackedSegments, hidden_dim: int, embedding_dim: int, dropout: float
+        self,
+        segments: PackedSegments,
+        hidden_dim: int,
+        embedding_dim: int,
+        dropout: float,
+        *,
+        sees_all: bool = False,
     ) -> None:
         super().__init__()
         count = len(segments.widths)
+        self.from_all = FullLinear(sum(segments.widths), count * hidden_dim) if sees_all else None
         self.hidden = PackedLinear(segments.widths, [hidden_dim] * count)
         self.embedding = PackedLinear([hidden_dim] * count, [embedding_dim] * count)
         self.norm = PackedLayerNorm(PackedSegments([embedding_dim] * count))
@@ -186,9 +194,32 @@ class CategoryEncoder(nn.Module):
 
     def forward(self, dense: Tensor) -> Tensor:
         """Features ``[B, sum(widths)]`` to embeddings ``[B, C * embedding_dim]``."""
-        hidden = self.dropout(self.hidden(dense, relu=True))
+        hidden = self.dropout(self._hidden(dense))
         embedding: Tensor = self.norm(self.embedding(hidden))
         return embedding
+
+    def _hidden(self, dense: Tensor) -> Tensor:
+        own = self.hidden
+        if self.from_all is None:
+            return cast(Tensor, own(dense, relu=True))
+        # All hidden layers are equally wide, so that their biases lie as one layer's would.
+        addend = self.from_all(dense, bias=own.bias.view(1, 1, -1))
+        return packed_product(dense, own.weight, own.ins, own.outs, addend=addend, relu=True)
+
+
+class FullLinear(nn.Module):
+    """One linear map from all columns to all columns that starts at 0, beside a packed one."""
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.ins, self.outs = PackedSegments((in_width,)), PackedSegments((out_width,))
+        self.weight = nn.Parameter(torch.zeros(1, in_width, out_width))
+
+    def forward(
+        self, dense: Tensor, *, bias: Tensor | None = None, addend: Tensor | None = None
+    ) -> Tensor:
+        """``[B, in_width]`` to ``[B, out_width]``, plus a bias (``[1, 1, ..]``) or an addend."""
+        return packed_product(dense, self.weight, self.ins, self.outs, bias=bias, addend=addend)
 
 
 class SharedDecoder(nn.Sequential):

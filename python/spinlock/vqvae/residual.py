@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spinlock.modules import NestedResidualQuantizer
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
-from spinlock.vqvae.packed import PackedLinear, PackedSegments, packed_product
+from spinlock.vqvae.packed import FullLinear, PackedLinear, PackedSegments, packed_product
 from spinlock.vqvae.synthesis import CANDIDATES, DecoderTables, TokenTables, decoder_maps
 
 
@@ -18,7 +18,8 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
     V holds the category's principal axes, and both MLPs start at 0: training starts from PCA with
     residual quantization and improves on it.  A category has one latent vector, as wide as its
     widest level; level l quantizes the first ``latent_dims[c][l]`` coordinates, principal ones
-    first, of the residual that the levels before it left.
+    first, of the residual that the levels before it left.  With ``linear_decoder: all`` a linear
+    map from all q to all features, which starts at 0 too, is added to the reconstruction.
     """
 
     quantizer: NestedResidualQuantizer
@@ -40,6 +41,9 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
             **self._codebook_options(),
         )
         self.decoder = self._shared_decoder(sum(widths), zero_init=True)
+        self.full_synthesis: FullLinear | None = None
+        if config.linear_decoder == "all":
+            self.full_synthesis = FullLinear(sum(widths), config.num_features)
         self._init_axes_without_data()
 
     def encode(self, x: Tensor) -> Tensor:
@@ -50,12 +54,11 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
 
     def decode(self, quantized: Tensor) -> Tensor:
         """Quantized latents ``[B, sum of category widths]`` to features ``[B, N]``."""
+        addend = self.decoder(quantized)
+        if self.full_synthesis is not None:
+            addend = self.full_synthesis(quantized, addend=addend)
         return packed_product(
-            quantized,
-            self.synthesis_axes,
-            self.latents,
-            self.features,
-            addend=self.decoder(quantized),
+            quantized, self.synthesis_axes, self.latents, self.features, addend=addend
         )
 
     @torch.no_grad()
@@ -71,7 +74,8 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         """The parameters that :meth:`decode` depends on; codes are the quantizer's."""
-        return [self.synthesis_axes, *super().decoder_parameters()]
+        full = [] if self.full_synthesis is None else [self.full_synthesis.weight]
+        return [self.synthesis_axes, *full, *super().decoder_parameters()]
 
     def _search(self, latents: Tensor, beam: int) -> Tensor:
         return self.quantizer.search(latents, beam)
@@ -86,8 +90,13 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
                 codes = self.quantizer.codebook(category, level).to(weight.dtype)
                 dim = codes.shape[1]
                 axes = self.synthesis_axes[category, :dim, :size].to(weight.dtype)
-                hidden = codes @ into[latent : latent + dim]
-                books.append(TokenTables(hidden, codes @ axes, columns, slice(None), columns))
+                hidden, direct = codes @ into[latent : latent + dim], codes @ axes
+                if self.full_synthesis is None:
+                    books.append(TokenTables(hidden, direct, columns, slice(None), columns))
+                    continue
+                everywhere = codes @ self.full_synthesis.weight[0, latent : latent + dim].to(codes)
+                everywhere[:, columns] += direct
+                books.append(TokenTables(hidden, everywhere, slice(None), columns, columns))
             latent += self.latents.widths[category]
             feature += size
         return DecoderTables(books, into_bias, weight, bias), CANDIDATES
