@@ -148,7 +148,7 @@ def test_only_wanted_columns_are_read(write: WriteParquet, monkeypatch: pytest.M
     monkeypatch.setattr(
         _ParquetReader,
         "scan",
-        lambda s, names, rows: (asked.append(tuple(names)), scan(s, names, rows))[1],
+        lambda s, names, *rest: (asked.append(tuple(names)), scan(s, names, *rest))[1],
     )
     path = write({"a::x": np.arange(N), "b::y": np.arange(N), "b::z": np.arange(N)})
     load_table(path, {"b": None}, exclude_columns=["y"])

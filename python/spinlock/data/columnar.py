@@ -35,23 +35,51 @@ class Field:
     kind: str
 
 
-# (names of columns, rows) -> blocks: per column a float or integer array [n, *shape].
-Scan = Callable[[Sequence[str], int], Iterator[list[NDArray[Any]]]]
+# (columns, rows, range of rows or None) -> blocks: per column a number array [n, *shape].
+Between = tuple[int, int] | None
+Scan = Callable[[Sequence[str], int, Between], Iterator[list[NDArray[Any]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """How the rows of a file of columns are read.
+
+    Attributes:
+        count: N.
+        scan: reads columns.
+        groups: rows of the groups that it can begin and end at; one group if it always reads all.
+    """
+
+    count: int
+    scan: Scan
+    groups: tuple[int, ...] = ()
+
+    def bounds(self, step: int) -> list[int]:
+        """0, then ends of groups at least ``step`` rows apart, then N.
+
+        >>> Rows(10, scan=lambda names, rows, between: iter(()), groups=(2, 3, 2, 3)).bounds(4)
+        [0, 5, 10]
+        """
+        found, row = [0], 0
+        for group in self.groups:
+            row += group
+            if row - found[-1] >= step and row < self.count:
+                found.append(row)
+        return [*found, self.count]
 
 
 @dataclass(frozen=True, eq=False)
 class ScalarColumns:
-    """An ``ArraySource`` [N, D] over D columns of numbers; the other columns are never read."""
+    """A ``RangedArray`` [N, D] over D columns of numbers; the other columns are never read."""
 
     what: str
-    num_rows: int
+    rows: Rows
     fields: tuple[Field, ...]
-    scan: Scan
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[N, D]."""
-        return (self.num_rows, len(self.fields))
+        return (self.rows.count, len(self.fields))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -66,23 +94,33 @@ class ScalarColumns:
 
     def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
         """Consecutive blocks, [n, D] in C order."""
-        for columns in self.scan([field.name for field in self.fields], rows):
+        return self._blocks(rows, None)
+
+    def bounds(self, step: int) -> list[int]:
+        """Between groups of rows."""
+        return self.rows.bounds(step)
+
+    def blocks_between(self, rows: int, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """The same, of some groups of rows."""
+        return self._blocks(rows, (start, stop))
+
+    def _blocks(self, rows: int, between: Between) -> Iterator[NDArray[Any]]:
+        for columns in self.rows.scan([field.name for field in self.fields], rows, between):
             yield _side_by_side(columns, self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class ListColumn:
-    """An ``ArraySource`` [N, D] or [N, T, D] over one column of lists."""
+    """A ``RangedArray`` [N, D] or [N, T, D] over one column of lists."""
 
     what: str
-    num_rows: int
+    rows: Rows
     field: Field
-    scan: Scan
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[N, D] or [N, T, D]."""
-        return (self.num_rows, *self.field.shape)
+        return (self.rows.count, *self.field.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -92,7 +130,18 @@ class ListColumn:
 
     def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
         """Consecutive blocks."""
-        for (block,) in self.scan([self.field.name], rows):
+        return self._blocks(rows, None)
+
+    def bounds(self, step: int) -> list[int]:
+        """Between groups of rows."""
+        return self.rows.bounds(step)
+
+    def blocks_between(self, rows: int, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """The same, of some groups of rows."""
+        return self._blocks(rows, (start, stop))
+
+    def _blocks(self, rows: int, between: Between) -> Iterator[NDArray[Any]]:
+        for (block,) in self.rows.scan([self.field.name], rows, between):
             yield block
 
 
@@ -119,15 +168,13 @@ class ColumnarContents:
     def __init__(
         self,
         where: str,
-        num_rows: int,
+        rows: Rows,
         fields: Sequence[Field],
-        scan: Scan,
         read_label: Callable[[str], NDArray[Any]],
         selection: Selection,
     ) -> None:
         self.where = where
-        self._num_rows = num_rows
-        self._scan = scan
+        self._rows = rows
         self._read_label = read_label
         self._label = _label_of(where, fields, selection)
         check_width(where, len(fields))
@@ -140,7 +187,7 @@ class ColumnarContents:
         _require_numbers(where, kept)
         self._scalars = tuple(field for field in kept if field.shape == ())
         self._lists = {field.name: field for field in kept if field.shape != ()}
-        self._scalar_array = ScalarColumns(where, num_rows, self._scalars, scan)
+        self._scalar_array = ScalarColumns(where, rows, self._scalars)
         self._families: dict[str, list[int]] = {}
         for index, field in enumerate(self._scalars):
             family = field.name.partition(SEPARATOR)[0] if SEPARATOR in field.name else FEATURES
@@ -168,7 +215,7 @@ class ColumnarContents:
         """The column of lists called ``path``, or a single column."""
         if path in self._lists:
             what = f"column {path!r} of {self.where}"
-            return FamilySource(ListColumn(what, self._num_rows, self._lists[path], self._scan))
+            return FamilySource(ListColumn(what, self._rows, self._lists[path]))
         names = [field.name for field in self._scalars]
         if path in names:
             bare = path.rpartition(SEPARATOR)[2]

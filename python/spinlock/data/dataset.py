@@ -3,22 +3,30 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from spinlock.data.builtin import PREFIX
-from spinlock.data.encoded import Block, encoded_blocks
+from spinlock.data.encoded import Block, encoded_blocks, row_bounds
 from spinlock.data.families import FamilyEntry, Part, plan_parts
 from spinlock.data.opening import MEMORY, open_contents
+from spinlock.data.parts import (
+    BLOCK_ROWS,
+    FileRows,
+    OpenPart,
+    RowPart,
+    file_parts,
+    part_rows,
+)
 from spinlock.data.selection import Selection
 from spinlock.data.sources import Contents
 from spinlock.errors import DataError
 
 DatasetPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-BLOCK_ROWS = 65_536
 
 
 class Dataset(Protocol):
@@ -48,6 +56,13 @@ class Dataset(Protocol):
         """
         ...
 
+    def parts(self, rows: int | None = None) -> Sequence[RowPart]:
+        """The rows in order, cut as the files allow into parts of at most ``rows`` rows.
+
+        They can be pickled, to be read by other processes; None leaves the size to the data.
+        """
+        ...
+
     def labels(self) -> NDArray[Any] | None:
         """[N] numbers or text, read whole; None if there are none."""
         ...
@@ -57,8 +72,10 @@ class Dataset(Protocol):
 class FileDataset:
     """One open file, or a built-in set, as a ``Dataset``."""
 
+    path: str
+    wanted: "Wanted"
     contents: Contents
-    parts: tuple[Part, ...]
+    columns: tuple[Part, ...]
     file: "Unchanged | None"
 
     @property
@@ -69,27 +86,45 @@ class FileDataset:
     @property
     def names(self) -> tuple[str, ...]:
         """D column names."""
-        return tuple(name for part in self.parts for name in part.names)
+        return tuple(name for part in self.columns for name in part.names)
 
     @property
     def families(self) -> tuple[str, ...]:
         """The family of each column."""
-        return tuple(part.family for part in self.parts for _ in part.names)
+        return tuple(part.family for part in self.columns for _ in part.names)
 
     @property
     def num_rows(self) -> int:
         """N."""
-        return self.parts[0].source.array.shape[0]
+        return self.columns[0].source.array.shape[0]
 
-    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Block]:
-        """Blocks of at most ``rows`` rows."""
+    def blocks(
+        self, rows: int = BLOCK_ROWS, between: tuple[int, int] | None = None
+    ) -> Iterator[Block]:
+        """Blocks of at most ``rows`` rows, of all rows or of those between two ``bounds``."""
         if rows < 1:
             raise DataError(f"a block needs at least 1 row, got rows={rows}.")
         if self.file is not None:
             self.file.check()
-        yield from encoded_blocks(self.parts, rows)
+        yield from encoded_blocks(self.columns, rows, between)
         if self.file is not None:
             self.file.check()
+
+    def bounds(self, step: int | None = None) -> list[int]:
+        """Rows at which the file can be cut, 0 and N among them, about ``step`` apart."""
+        return row_bounds(self.columns, part_rows(0) if step is None else step)
+
+    def whole(self, order: NDArray[np.int64] | None = None) -> FileRows:
+        """All of its rows, for other processes; the path is absolute."""
+        if self.file is None:
+            return FileRows(self.path, None, order, 0, self.num_rows)
+        file = replace(self.file, path=self.file.path.absolute())
+        return FileRows(str(file.path), file, order, 0, self.num_rows)
+
+    def parts(self, rows: int | None = None) -> Sequence[RowPart]:
+        """Ranges of rows; the open file is read where a part stays in this process."""
+        found = file_parts([(self.whole(), self.bounds(rows))], self.wanted, rows)
+        return [OpenPart(self, part) for part in found]
 
     def labels(self) -> NDArray[Any] | None:
         """The labels, one per row."""
@@ -199,4 +234,4 @@ def open_file(path: str, wanted: Wanted) -> Iterator[FileDataset]:
         parts = tuple(plan_parts(contents, wanted.families, selection))
         in_file = not path.startswith(PREFIX) and path != MEMORY
         file = Unchanged.of(Path(path).expanduser()) if in_file else None
-        yield FileDataset(contents, parts, file)
+        yield FileDataset(path, wanted, contents, parts, file)

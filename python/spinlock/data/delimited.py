@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinlock.data.columnar import ColumnarContents, Field
+from spinlock.data.columnar import Between, ColumnarContents, Field, Rows
 from spinlock.data.selection import Selection
 from spinlock.data.sources import Contents, damage_as_data_error
 from spinlock.data.table import listed
@@ -68,10 +68,16 @@ class _DelimitedReader:
             Field(name, (), None, "text") if kind is None else Field(name, (), kind, "numbers")
             for name, kind in self._types.items()
         ]
-        return ColumnarContents(self.where, rows, fields, self.scan, self.read_label, selection)
+        table = Rows(rows, self.scan)
+        return ColumnarContents(self.where, table, fields, self.read_label, selection)
 
-    def scan(self, names: Sequence[str], rows: int) -> Iterator[list[NDArray[Any]]]:
-        """Blocks of the named columns; empty cells and the like are NaN."""
+    def scan(
+        self,
+        names: Sequence[str],
+        rows: int,
+        between: Between = None,  # noqa: ARG002  where a line begins is not known
+    ) -> Iterator[list[NDArray[Any]]]:
+        """Blocks of the named columns, from the first row on; empty cells and the like are NaN."""
         import pyarrow as pa
 
         types = {

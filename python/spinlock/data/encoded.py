@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinlock.data.families import Part
-from spinlock.data.sources import ArraySource, SelectableArray, num_bytes
+from spinlock.data.sources import ArraySource, RangedArray, SelectableArray, num_bytes
 from spinlock.errors import DataError
 
 # Stored bytes of a block, so that wide series do not need more memory than narrow tables.
@@ -17,18 +17,25 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 Block = NDArray[np.float32]
 
 
-def encoded_blocks(parts: Sequence[Part], rows: int) -> Iterator[Block]:
+def encoded_blocks(
+    parts: Sequence[Part], rows: int, between: tuple[int, int] | None = None
+) -> Iterator[Block]:
     """Blocks of at most ``rows`` rows, float32 [n, D], of all parts side by side.
+
+    Args:
+        parts: over arrays of the same rows.
+        rows: of a block.
+        between: first row and end, both of them :func:`row_bounds`; None: all rows.
 
     Raises:
         DataError: an array ends before the row that its file promised.
     """
     groups = _sharing_an_array(parts)
     arrays = [_restricted(group) for group in groups]
-    promised = parts[0].source.array.shape[0]
+    promised = parts[0].source.array.shape[0] if between is None else between[1] - between[0]
     row_bytes = sum(num_bytes(array.shape[1:], 8) for array, _ in arrays)
     rows = min(rows, max(1, BLOCK_BYTES // max(1, row_bytes)))
-    streams = [array.blocks(rows) for array, _ in arrays]
+    streams = [_stream(array, rows, between) for array, _ in arrays]
     # Sources may cut their blocks as suits them; several must be cut alike.
     stored = [streams[0]] if len(streams) == 1 else [_exactly(s, rows) for s in streams]
     width = sum(len(part.names) for part in parts)
@@ -52,6 +59,25 @@ def encoded_blocks(parts: Sequence[Part], rows: int) -> Iterator[Block]:
             f"{what} has {promised:,} rows by its header, and {seen:,} could be read; it shrank or "
             "changed while it was read. Read it again when nobody writes to it."
         )
+
+
+def row_bounds(parts: Sequence[Part], step: int) -> list[int]:
+    """Rows at which a range of :func:`encoded_blocks` may begin or end, about ``step`` apart."""
+    arrays = [group[0].source.array for group in _sharing_an_array(parts)]
+    if all(isinstance(array, RangedArray) for array in arrays):
+        # Arrays of columns share the groups of their file; any row will do for the others.
+        first = arrays[0]
+        assert isinstance(first, RangedArray)
+        return first.bounds(step)
+    return [0, arrays[0].shape[0]]
+
+
+def _stream(
+    array: ArraySource, rows: int, between: tuple[int, int] | None
+) -> Iterator[NDArray[Any]]:
+    if between is None or not isinstance(array, RangedArray):
+        return array.blocks(rows)
+    return array.blocks_between(rows, *between)
 
 
 def _sharing_an_array(parts: Sequence[Part]) -> list[list[Part]]:

@@ -40,12 +40,25 @@ class Hdf5Array:
 
     def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
         """Consecutive blocks, of whole chunks where the chunks have fewer rows than a block."""
+        return self.blocks_between(rows, 0, self.shape[0])
+
+    def bounds(self, step: int) -> list[int]:
+        """Between chunks, ``step`` rows apart or the fewest that are whole chunks."""
         with damage_as_data_error(self.what, "an HDF5 data set"):
-            chunk = self.dataset.chunks[0] if self.dataset.chunks else 1
+            chunk = self._chunk_rows()
+        return [*range(0, self.shape[0], max(chunk, step // chunk * chunk)), self.shape[0]]
+
+    def blocks_between(self, rows: int, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """The same, of some of the rows."""
+        with damage_as_data_error(self.what, "an HDF5 data set"):
+            chunk = self._chunk_rows()
             step = rows if chunk > rows else rows // chunk * chunk
-            for start in range(0, self.shape[0], step):
-                block: NDArray[Any] = self.dataset[start : start + step]
+            for first in range(start, stop, step):
+                block: NDArray[Any] = self.dataset[first : min(first + step, stop)]
                 yield from (block[i : i + rows] for i in range(0, len(block), rows))
+
+    def _chunk_rows(self) -> int:
+        return int(self.dataset.chunks[0]) if self.dataset.chunks else 1
 
 
 class Hdf5Contents:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinlock.data.columnar import ColumnarContents, Field
+from spinlock.data.columnar import Between, ColumnarContents, Field, Rows
 from spinlock.data.selection import Selection
 from spinlock.data.sources import (
     Contents,
@@ -55,8 +55,10 @@ class _ParquetReader:
             self._schema = file.schema_arrow
             names = list(self._schema.names)
             self.num_rows = int(self._metadata.num_rows)
-            stored = sum(self._group(i).total_compressed for i in range(file.num_row_groups))
-            unpacked = sum(self._group(i).total_unpacked for i in range(file.num_row_groups))
+            groups = [self._group(i) for i in range(file.num_row_groups)]
+            stored = sum(group.total_compressed for group in groups)
+            unpacked = sum(group.total_unpacked for group in groups)
+            self._group_rows = tuple(group.rows for group in groups)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"{where} has columns of one name: {listed(twice)}; rename them.")
@@ -65,13 +67,14 @@ class _ParquetReader:
     def contents(self, selection: Selection) -> ColumnarContents:
         """The file's columns as families."""
         fields = [self._field(field) for field in self._schema]
-        return ColumnarContents(
-            self.where, self.num_rows, fields, self.scan, self.read_label, selection
-        )
+        rows = Rows(self.num_rows, self.scan, self._group_rows)
+        return ColumnarContents(self.where, rows, fields, self.read_label, selection)
 
-    def scan(self, names: Sequence[str], rows: int) -> Iterator[list[NDArray[Any]]]:
-        """Blocks of the named columns; nulls are NaN."""
-        for batch in self._batches(names, rows):
+    def scan(
+        self, names: Sequence[str], rows: int, between: Between = None
+    ) -> Iterator[list[NDArray[Any]]]:
+        """Blocks of the named columns, of whole row groups; nulls are NaN."""
+        for batch in self._batches(names, rows, between):
             with damage_as_data_error(self.where, _CODECS):
                 columns = [_values(batch.column(name), name, self.where) for name in names]
             yield columns
@@ -85,10 +88,12 @@ class _ParquetReader:
                 parts.append(_labels(batch.column(name), name, self.where))
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def _batches(self, names: Sequence[str], rows: int) -> Iterator[Any]:
+    def _batches(self, names: Sequence[str], rows: int, between: Between = None) -> Iterator[Any]:
         # A name with a dot would be taken for a path into a struct: columns are found by position.
         with damage_as_data_error(self.where, _CODECS):
-            batches = self._file.iter_batches(batch_size=rows, columns=list(names))
+            batches = self._file.iter_batches(
+                batch_size=rows, columns=list(names), row_groups=self._groups_in(between)
+            )
             while (batch := next(batches, None)) is not None:
                 if batch.num_columns != len(names):
                     raise DataError(
@@ -96,6 +101,13 @@ class _ParquetReader:
                         "columns with a dot in their name."
                     )
                 yield batch
+
+    def _groups_in(self, between: Between) -> list[int] | None:
+        if between is None:
+            return None
+        ends = np.cumsum(self._group_rows)
+        inside = (ends > between[0]) & (ends <= between[1])
+        return [int(group) for group in np.flatnonzero(inside)]
 
     def _field(self, field: Any) -> Field:
         import pyarrow.types as types
@@ -128,19 +140,21 @@ class _ParquetReader:
             value = value[0] if value else None
         return lengths
 
-    def _group(self, index: int) -> "_Bytes":
+    def _group(self, index: int) -> "_Group":
         group = self._metadata.row_group(index)
         chunks = [group.column(i) for i in range(group.num_columns)]
-        return _Bytes(
+        return _Group(
+            int(group.num_rows),
             sum(int(c.total_compressed_size) for c in chunks),
             sum(int(c.total_uncompressed_size) for c in chunks),
         )
 
 
-class _Bytes:
-    """Sizes of a row group."""
+class _Group:
+    """Rows and bytes of a row group."""
 
-    def __init__(self, total_compressed: int, total_unpacked: int) -> None:
+    def __init__(self, rows: int, total_compressed: int, total_unpacked: int) -> None:
+        self.rows = rows
         self.total_compressed = total_compressed
         self.total_unpacked = total_unpacked
 

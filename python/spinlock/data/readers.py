@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from spinlock.data.dataset import BLOCK_ROWS, Dataset, DatasetPath, open_dataset
+from spinlock.data.dataset import Dataset, DatasetPath, open_dataset
 from spinlock.data.families import FamilyEntry, FamilyLike, FamilySpec
+from spinlock.data.parts import BLOCK_ROWS
 from spinlock.data.sampling import sample_rows
 from spinlock.data.sources import check_memory, num_bytes
 from spinlock.data.table import FeatureTable

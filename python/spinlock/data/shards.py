@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from spinlock.data.builtin import PREFIX
 from spinlock.data.columns import match_columns
 from spinlock.data.dataset import (
-    BLOCK_ROWS,
     DatasetPath,
     FileDataset,
     Unchanged,
@@ -23,6 +22,7 @@ from spinlock.data.dataset import (
 )
 from spinlock.data.encoded import Block
 from spinlock.data.opening import FORMATS, MEMORY, extension_of
+from spinlock.data.parts import BLOCK_ROWS, FileRows, RowPart, file_parts
 from spinlock.data.table import listed
 from spinlock.errors import DataError
 
@@ -116,11 +116,15 @@ class Shard:
         file: the file as it was when its header was read.
         rows: its rows.
         order: where the columns of the data set lie among its own; None: in the same order.
+        whole: its rows, for other processes.
+        bounds: rows at which it can be cut.
     """
 
     file: Unchanged
     rows: int
     order: NDArray[np.int64] | None
+    whole: FileRows
+    bounds: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +148,10 @@ class ShardedDataset:
             for dataset in self._reopened(shard):
                 for block in dataset.blocks(rows):
                     yield block if shard.order is None else block[:, shard.order]
+
+    def parts(self, rows: int | None = None) -> Sequence[RowPart]:
+        """Files, ranges of large files, and small files together."""
+        return file_parts([(s.whole, s.bounds) for s in self.shards], self.wanted, rows)
 
     def labels(self) -> NDArray[Any] | None:
         """The labels of all files, in their order; None if no file has any."""
@@ -190,6 +198,7 @@ def open_shards(paths: Sequence[str], wanted: Wanted) -> ShardedDataset:
             if dataset.names != names:
                 order = match_columns(names, dataset.names, f"{path}, read with {paths[0]},")
             assert dataset.file is not None, "several files are files"
-            shards.append(Shard(dataset.file, dataset.num_rows, order))
+            whole, bounds = dataset.whole(order), tuple(dataset.bounds())
+            shards.append(Shard(dataset.file, dataset.num_rows, order, whole, bounds))
     where = f"{len(paths)} files ({paths[0]} to {paths[-1]})"
     return ShardedDataset(where, names, owners, tuple(shards), wanted)

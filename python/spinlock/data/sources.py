@@ -64,6 +64,19 @@ class ArraySource(Protocol):
 
 
 @runtime_checkable
+class RangedArray(ArraySource, Protocol):
+    """An ``ArraySource`` that can read some of its rows without reading those before."""
+
+    def bounds(self, step: int) -> list[int]:
+        """Rows at which a range may begin or end: 0 first, N last, about ``step`` apart."""
+        ...
+
+    def blocks_between(self, rows: int, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """Blocks of at most ``rows`` rows of ``start .. stop - 1``, both of them bounds."""
+        ...
+
+
+@runtime_checkable
 class SelectableArray(ArraySource, Protocol):
     """An ``ArraySource`` that can read a part of its last axis without reading the rest."""
 

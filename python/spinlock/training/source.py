@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinlock.data.dataset import BLOCK_ROWS, Dataset, open_dataset
+from spinlock.data.dataset import Dataset, open_dataset
 from spinlock.data.opening import MEMORY
+from spinlock.data.parts import BLOCK_ROWS, RowPart, array_parts
 from spinlock.data.table import FeatureTable
 from spinlock.training.preprocessing import Matrix
 
@@ -44,6 +45,10 @@ class TableDataset:
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Matrix]:
         """Views of at most ``rows`` rows."""
         return self.table.blocks(rows)
+
+    def parts(self, rows: int | None = None) -> Sequence[RowPart]:
+        """Ranges of rows; pickled, they take their rows along."""
+        return array_parts(self.table.features, rows)
 
     def labels(self) -> NDArray[Any] | None:
         """The table's labels."""
