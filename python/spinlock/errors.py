@@ -26,3 +26,7 @@ class InputError(SpinlockError):
 
 class CheckpointError(SpinlockError):
     """A checkpoint folder that is missing, damaged, foreign or from a newer format."""
+
+
+class EngineError(SpinlockError):
+    """Work on another machine or process that could not be done."""

@@ -92,9 +92,9 @@ def test_the_passes_merge(normal: Matrix) -> None:
         first.merge(cleaner.raw_pass().update(x[a:b], a))
     raw = first.finalise()
     repair = cleaner.plan_repair(raw)
-    second = cleaner.repaired_pass(repair, raw)
+    second = cleaner.repaired_pass(repair, raw.moments)
     for a, b in spans:
-        second.merge(cleaner.repaired_pass(repair, raw).update(x[a:b], a))
+        second.merge(cleaner.repaired_pass(repair, raw.moments).update(x[a:b], a))
     repaired = second.finalise()
     clean = repair.apply(x).astype(np.float64)
     np.testing.assert_allclose(repaired.mean_magnitude, np.abs(clean).mean(axis=0), rtol=1e-12)

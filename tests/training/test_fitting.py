@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from spinlock.config import TrainConfig, make_config
 from spinlock.data import FeatureTable, load_table
+from spinlock.data.parts import array_parts
 from spinlock.data.sampling import sample_rows
 from spinlock.data.split import split_rows
 from spinlock.errors import DataError
@@ -64,10 +66,9 @@ def test_both_ways_give_the_same(data: str, method: str, assignment: str) -> Non
     for rows in (333, 10_000):
         passes = fit_in_passes(
             config,
-            lambda rows=rows: table.blocks(rows),
+            array_parts(table.features, rows),
             table.names,
             table.families,
-            num_rows=3000,
             training_rows=3000,
             on_event=ignore,
         )
@@ -88,10 +89,9 @@ def test_all_rows_but_the_held_out_ones_are_fitted_on(
 
     seen: list[Matrix] = []
 
-    def listen(config: TrainConfig, blocks: Any, *rest: Any, **options: Any) -> Any:
-        seen.append(np.concatenate(list(blocks())))
-        assert options["num_rows"] == len(seen[0])
-        return fit_in_passes(config, blocks, *rest, **options)
+    def listen(config: TrainConfig, parts: Any, *rest: Any, **options: Any) -> Any:
+        seen.append(np.concatenate([block for part in parts for block in part.blocks()]))
+        return fit_in_passes(config, parts, *rest, **options)
 
     monkeypatch.setattr(module, "fit_in_passes", listen)
     prepared = prepare(config_of(data, max_samples=500, fit_rows="all"))
@@ -119,15 +119,16 @@ def test_progress_is_told_to_the_end(data: str) -> None:
         assert last["done"] == last["total"]
 
 
+@dataclass(frozen=True)
 class _Generated:
-    """A data set whose rows are made as they are read."""
+    """A part of a data set whose rows are made as they are read."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    first_row: int
+    num_rows: int
 
-    def __call__(self) -> Iterator[Matrix]:
-        for start in range(0, self.count, 4096):
-            yield raw(min(4096, self.count - start), seed=start)
+    def blocks(self, rows: int = 4096) -> Iterator[Matrix]:
+        for start in range(0, self.num_rows, rows):
+            yield raw(min(rows, self.num_rows - start), seed=self.first_row + start)
 
 
 def test_memory_does_not_grow_with_the_rows(data: str) -> None:
@@ -138,10 +139,9 @@ def test_memory_does_not_grow_with_the_rows(data: str) -> None:
         tracemalloc.start()
         fit_in_passes(
             config,
-            _Generated(count),
+            [_Generated(start, 50_000) for start in range(0, count, 50_000)],
             names,
             ("a",) * 14,
-            num_rows=count,
             training_rows=1000,
             on_event=ignore,
         )

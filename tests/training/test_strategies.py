@@ -9,6 +9,7 @@ import pytest
 from spinlock.analysis.allocation_record import BitAllocation
 from spinlock.config import dump_config, load_config, make_config, parse_config
 from spinlock.data import FeatureTable, load_table
+from spinlock.data.parts import array_parts
 from spinlock.errors import ConfigError
 from spinlock.training.callbacks import Event
 from spinlock.training.checkpoint import load_model
@@ -99,8 +100,8 @@ def test_in_memory_and_in_passes(path: str, strategy: str) -> None:
     table = load_table(path)
     memory = fit_in_memory(config, table, ignore).plan
     passes = fit_in_passes(
-        config, lambda: table.blocks(97), table.names, table.families,
-        num_rows=600, training_rows=600, on_event=ignore,
+        config, array_parts(table.features, 97), table.names, table.families,
+        training_rows=600, on_event=ignore,
     ).plan  # fmt: skip
     assert passes.ratios == memory.ratios
     assert passes.codebook_sizes == memory.codebook_sizes

@@ -1,6 +1,7 @@
 """``FeatureCleaner``: raw columns to finite, capped, varying, distinct ones."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -8,13 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from spinlock.analysis.statistics import DEFAULT_CAPACITY, Moments, accumulate, row_blocks
+from spinlock.analysis.statistics import DEFAULT_CAPACITY, MomentsResult, accumulate, row_blocks
 from spinlock.data.cleaning_parameters import check_parameters
 from spinlock.data.cleaning_passes import (
+    FiniteMoments,
     RawColumns,
     RawColumnsPass,
     RepairedColumns,
     RepairedColumnsPass,
+    RunPass,
 )
 from spinlock.data.cleaning_report import CleaningReport
 from spinlock.data.cleaning_steps import Selection, Thresholds
@@ -129,18 +132,29 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit_blocks(self, blocks: Blocks, names: Sequence[str]) -> Self:
         """Fit on blocks [n, D] of consecutive rows; ``blocks()`` is iterated twice."""
+        return self.fit_passes(lambda make: accumulate(make(), blocks()), names)
+
+    def fit_passes(self, run: RunPass, names: Sequence[str], *, ceiling: int | None = None) -> Self:
+        """Fit by passes over the training rows, wherever they are read.
+
+        Args:
+            run: given what makes an empty statistic, gives it back with all rows of the data set
+                [N, D] in it, merged of as many as it likes.
+            names: D column names.
+            ceiling: ``sample_ceiling`` of N rows, ``sample_rows`` and ``seed``, where N is known.
+        """
         check_parameters(self)
         if not self.enabled:
-            return self._fit_disabled(blocks, names)
-        raw = accumulate(self.raw_pass(), blocks()).finalise()
+            return self._fit_disabled(run(FiniteMoments).finalise(), names)
+        raw = run(partial(self.raw_pass, ceiling)).finalise()
         given = names_of(None, names, len(raw.moments.count))
         repair = self.plan_repair(raw)
-        repaired = accumulate(self.repaired_pass(repair, raw), blocks()).finalise()
+        repaired = run(partial(self.repaired_pass, repair, raw.moments)).finalise()
         return self.conclude(given, raw, repair, repaired)
 
-    def raw_pass(self) -> RawColumnsPass:
+    def raw_pass(self, ceiling: int | None = None) -> RawColumnsPass:
         """The mergeable statistic of the first pass."""
-        return RawColumnsPass(self.sample_rows, self.seed)
+        return RawColumnsPass(self.sample_rows, self.seed, ceiling)
 
     def plan_repair(self, raw: RawColumns) -> ColumnRepair:
         """Medians and caps of the columns that hold finite values, from the first pass."""
@@ -161,10 +175,10 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         return ColumnRepair.fitted(columns, rows, lower, upper)
 
-    def repaired_pass(self, repair: ColumnRepair, raw: RawColumns) -> RepairedColumnsPass:
-        """The mergeable statistic of the second pass."""
-        holes = raw.moments.non_finite
-        told = np.flatnonzero((holes > 0) & (holes < raw.moments.num_rows))
+    def repaired_pass(self, repair: ColumnRepair, raw: MomentsResult) -> RepairedColumnsPass:
+        """The mergeable statistic of the second pass, given the moments of the first."""
+        holes = raw.non_finite
+        told = np.flatnonzero((holes > 0) & (holes < raw.num_rows))
         return RepairedColumnsPass(
             repair,
             correlate=self.deduplicate_threshold < 1.0,
@@ -307,11 +321,7 @@ class FeatureCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         report = CleaningReport.from_dict(state["report"])
         return cleaner._remember(tuple(state["names"]), repair, restoration, indicators, report)
 
-    def _fit_disabled(self, blocks: Blocks, names: Sequence[str]) -> Self:
-        moments = Moments()
-        for block in blocks():
-            moments.update(as_float32(block, "the feature matrix"))
-        result = moments.finalise()
+    def _fit_disabled(self, result: MomentsResult, names: Sequence[str]) -> Self:
         given = names_of(None, names, len(result.count))
         require_no_holes(result.non_finite, given, _ENABLE)
         report = CleaningReport(result.num_rows, len(given), len(given), steps=())

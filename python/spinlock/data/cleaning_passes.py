@@ -1,7 +1,8 @@
 """The two passes over the training rows that cleaning is fitted from, as mergeable statistics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,25 @@ from spinlock.analysis.statistics import (
 )
 from spinlock.data.column_repair import ColumnRepair
 from spinlock.data.table import as_float32
+from spinlock.engine import Mergeable
+
+S = TypeVar("S", bound=Mergeable)
+
+
+class RunPass(Protocol):
+    """Runs one pass over the training rows; see ``FeatureCleaner.fit_passes``."""
+
+    def __call__(self, make_state: Callable[[], S], /) -> S:
+        """The statistic that ``make_state`` makes, with all rows in it."""
+        ...
+
+
+class FiniteMoments(Moments):
+    """Moments of float32: what lies beyond its range does not count as finite."""
+
+    def update(self, block: ArrayLike, first_row: int = 0) -> Self:  # noqa: ARG002
+        """Add rows; their numbers do not matter here."""
+        return super().update(as_float32(block, "the feature matrix"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +49,9 @@ class RawColumns:
 class RawColumnsPass:
     """Moments and a row sample of raw blocks [n, D]."""
 
-    def __init__(self, sample_rows: int, seed: int) -> None:
+    def __init__(self, sample_rows: int, seed: int, ceiling: int | None = None) -> None:
         self._moments = Moments()
-        self._sample = RowReservoir(sample_rows, seed)
+        self._sample = RowReservoir(sample_rows, seed, ceiling)
 
     def update(self, block: ArrayLike, first_row: int) -> Self:
         """Add rows ``first_row`` onwards."""

@@ -1,15 +1,17 @@
 """``load_table``: any data set, in files or built in, as one ``FeatureTable`` in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from spinlock.data.dataset import Dataset, DatasetPath, open_dataset
+from spinlock.data.encoded import Block
 from spinlock.data.families import FamilyEntry, FamilyLike, FamilySpec
-from spinlock.data.parts import BLOCK_ROWS
+from spinlock.data.parts import BLOCK_ROWS, Numbers, RowPart, parts_of_rows
 from spinlock.data.sampling import sample_rows
 from spinlock.data.sources import check_memory, num_bytes
 from spinlock.data.table import FeatureTable
+from spinlock.engine import IN_PROCESS, Engine, Tell
 from spinlock.errors import DataError
 
 __all__ = ["FamilyEntry", "FamilyLike", "FamilySpec", "load_table", "read_table"]
@@ -66,24 +68,23 @@ def read_table(
     seed: int = 0,
     *,
     on_progress: Progress | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> FeatureTable:
-    """An open data set, or a sample of its rows, as a table; see :func:`load_table`."""
+    """An open data set, or a sample of its rows, as a table; see :func:`load_table`.
+
+    The parts of the data set are read by ``engine``.
+    """
     num_rows = dataset.num_rows
     kept = min(num_rows, max_samples or num_rows)
     check_memory(dataset.where, num_bytes((kept, len(dataset.names)), 4))
     selected = None if kept == num_rows else sample_rows(num_rows, kept, seed)
     features = np.empty((kept, len(dataset.names)), np.float32)
-    start = filled = 0
-    for block in dataset.blocks(BLOCK_ROWS):
-        stop = start + len(block)
-        if selected is not None:
-            low, high = np.searchsorted(selected, (start, stop))
-            block = block[selected[low:high] - start]
+    filled = 0
+    for block, seen in _chosen_blocks(dataset, selected, engine):
         features[filled : filled + len(block)] = block
         filled += len(block)
-        start = stop
         if on_progress is not None:
-            on_progress(start, num_rows)
+            on_progress(seen, num_rows)
     labels = dataset.labels()
     return FeatureTable(
         features=features,
@@ -91,3 +92,31 @@ def read_table(
         families=dataset.families,
         labels=labels if labels is None or selected is None else labels[selected],
     )
+
+
+def _chosen_blocks(
+    dataset: Dataset, selected: Numbers | None, engine: Engine
+) -> Iterator[tuple[Block, int]]:
+    """The rows of these numbers, or all, in order; with the rows of the data set seen so far."""
+    seen = 0
+    if engine is not IN_PROCESS:
+        parts = dataset.parts()
+        chosen = parts if selected is None else parts_of_rows(parts, selected)
+        for part, rows in zip(parts, engine.map(_rows_of, chosen), strict=True):
+            seen += part.num_rows
+            yield rows, seen
+        return
+    for block in dataset.blocks(BLOCK_ROWS):
+        start, seen = seen, seen + len(block)
+        if selected is not None:
+            low, high = np.searchsorted(selected, (start, seen))
+            block = block[selected[low:high] - start]
+        yield block, seen
+
+
+def _rows_of(part: RowPart, tell: Tell) -> Block:
+    blocks = []
+    for block in part.blocks():
+        blocks.append(block)
+        tell(len(block))
+    return np.concatenate(blocks)

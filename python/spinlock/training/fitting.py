@@ -2,23 +2,34 @@
 
 Both ways use the same mergeable statistics.  In passes, memory does not grow with the rows: the
 data set is read three times, once for the columns as they come, once for the columns repaired, and
-once for the columns that stay.
+once for the columns that stay, on the engine that is asked for: what is found is the same on each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spinlock.analysis.plan import CompressionPlan
 from spinlock.analysis.profile import profile_from_gram
-from spinlock.analysis.statistics import GramMatrix, Moments, MomentsResult, RowReservoir, RowSample
+from spinlock.analysis.statistics import (
+    DEFAULT_CAPACITY,
+    GramMatrix,
+    Moments,
+    MomentsResult,
+    RowReservoir,
+    RowSample,
+    sample_ceiling,
+)
 from spinlock.config.category_file import read_category_file
 from spinlock.data.categories import CategoryGroups, discover_categories
 from spinlock.data.cleaning import FeatureCleaner
 from spinlock.data.normalisation import Normaliser
+from spinlock.data.parts import RowPart
 from spinlock.data.table import FeatureTable
+from spinlock.engine import IN_PROCESS, Engine, Mergeable, Tell, map_reduce
 from spinlock.training.callbacks import Event, EventHandler, progress_event
 from spinlock.training.planning import (
     TrainingStatistics,
@@ -31,7 +42,7 @@ from spinlock.training.wording import counted
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
 
-Blocks = Callable[[], Iterable[Matrix]]
+S = TypeVar("S", bound=Mergeable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,53 +73,48 @@ def fit_in_memory(config: TrainConfig, train: FeatureTable, on_event: EventHandl
 
 def fit_in_passes(
     config: TrainConfig,
-    blocks: Blocks,
+    parts: Sequence[RowPart],
     names: tuple[str, ...],
     families: tuple[str, ...],
     *,
-    num_rows: int,
     training_rows: int,
     on_event: EventHandler,
+    engine: Engine = IN_PROCESS,
 ) -> Fitted:
-    """Fits on blocks of rows that are read anew for every pass.
+    """Fits on parts of a data set that are read anew for every pass.
 
     Args:
         config: a run's configuration.
-        blocks: each call gives all rows in order, in blocks ``[n, D]``.
+        parts: all rows ``[N, D]`` to fit on.
         names, families: of the D columns.
-        num_rows: rows in all blocks, for the progress.
         training_rows: rows that the model will be trained on, for codebook sizes that follow it.
         on_event: is told what each pass found, and how far it is.
+        engine: reads the parts.
 
     Raises:
         DataError, ConfigError: as :func:`fit_in_memory`.
     """
+    num_rows = sum(part.num_rows for part in parts)
+    ceiling = sample_ceiling(num_rows, DEFAULT_CAPACITY, config.random_seed)
+    cleaner = _cleaner(config)
 
-    def told(task: str) -> Blocks:
-        def run() -> Iterable[Matrix]:
-            done = 0
-            for block in blocks():
-                yield block
-                done += len(block)
-                on_event(progress_event(task, done, num_rows))
+    def clean(make_state: Callable[[], S]) -> S:
+        told = _told("cleaning", num_rows, on_event)
+        return map_reduce(engine, parts, make_state, tell=told)
 
-        return run
-
-    cleaner = _cleaner(config).fit_blocks(told("cleaning"), names)
+    cleaner.fit_passes(clean, names, ceiling=ceiling)
     on_event(Event("cleaned", str(cleaner.report_), {"report": cleaner.report_}))
-    moments, gram = Moments(), GramMatrix()
-    reservoir = RowReservoir(seed=config.random_seed)
-    for block in told("measuring features")():
-        cleaned = cleaner.transform(block)
-        reservoir.update(cleaned, first_row=moments.num_rows)
-        moments.update(cleaned)
-        gram.update(cleaned)
-    sample, measured = reservoir.finalise(), gram.finalise()
+    told = _told("measuring features", num_rows, on_event)
+    make = partial(_CleanedColumnsPass, config.random_seed, ceiling)
+    passed = map_reduce(engine, parts, make, cleaner.transform, told)
+    sample, measured = passed.reservoir.finalise(), passed.gram.finalise()
     groups = _groups(config, sample, cleaner, families, on_event)
     normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
     grouped = replace(sample, rows=sample.rows[:, groups.order])
     normaliser.fit_statistics(
-        _reordered(moments.finalise(), groups.order), grouped, _grouped_names(cleaner, groups)
+        _reordered(passed.moments.finalise(), groups.order),
+        grouped,
+        _grouped_names(cleaner, groups),
     )
     statistics = TrainingStatistics(
         num_rows=training_rows,
@@ -120,6 +126,39 @@ def fit_in_passes(
     )
     plan = plan_from_statistics(config, groups, statistics)
     return Fitted(Preprocessing(names, families, cleaner, groups, normaliser), plan)
+
+
+class _CleanedColumnsPass:
+    """Third pass: the columns that cleaning keeps, with their covariances and a row sample."""
+
+    def __init__(self, seed: int, ceiling: int | None) -> None:
+        self.moments, self.gram = Moments(), GramMatrix()
+        self.reservoir = RowReservoir(DEFAULT_CAPACITY, seed, ceiling)
+
+    def update(self, block: Any, first_row: int) -> Self:
+        """Add cleaned rows."""
+        self.reservoir.update(block, first_row)
+        self.moments.update(block)
+        self.gram.update(block)
+        return self
+
+    def merge(self, other: _CleanedColumnsPass) -> Self:
+        """Add what ``other`` has seen."""
+        self.reservoir.merge(other.reservoir)
+        self.moments.merge(other.moments)
+        self.gram.merge(other.gram)
+        return self
+
+
+def _told(task: str, num_rows: int, on_event: EventHandler) -> Tell:
+    done = 0
+
+    def tell(rows: int) -> None:
+        nonlocal done
+        done += rows
+        on_event(progress_event(task, done, num_rows))
+
+    return tell
 
 
 def _cleaner(config: TrainConfig) -> FeatureCleaner:

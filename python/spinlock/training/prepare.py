@@ -9,10 +9,12 @@ import numpy as np
 
 from spinlock.data.dataset import Dataset
 from spinlock.data.opening import MEMORY
+from spinlock.data.parts import parts_without
 from spinlock.data.readers import read_table
 from spinlock.data.sampling import sample_rows
 from spinlock.data.split import Rows, split_rows
 from spinlock.data.table import FeatureTable
+from spinlock.engine import IN_PROCESS, Engine
 from spinlock.training.callbacks import Event, EventHandler, progress_event
 from spinlock.training.fitting import fit_in_memory, fit_in_passes
 from spinlock.training.planning import (
@@ -22,7 +24,7 @@ from spinlock.training.planning import (
     without_computed_ratios,
 )
 from spinlock.training.prepared import Prepared
-from spinlock.training.source import open_source, rows_without, source_text
+from spinlock.training.source import open_source, source_text
 from spinlock.training.wording import counted
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def prepare(
     table: FeatureTable | None = None,
     on_event: EventHandler = ignore,
     recompute_ratios: bool = False,
+    engine: Engine = IN_PROCESS,
 ) -> Prepared:
     """Everything before a model: data, categories and plan, fitted without the held-out rows.
 
@@ -48,6 +51,8 @@ def prepare(
         table: data in memory, used instead of ``config.dataset_path``, which becomes ``memory:``.
         on_event: is told what each stage found.
         recompute_ratios: measure the ratios although the configuration carries computed ones.
+        engine: reads the data set, and fits on it where ``fit_rows`` is ``all``; the result is the
+            same on every engine.
 
     Raises:
         DataError: data that cannot be loaded, cleaned, grouped or profiled.
@@ -57,7 +62,7 @@ def prepare(
         config = without_computed_ratios(config)
     config = about(config, table)
     with open_source(config, table) as source:
-        sample = load(config, source, on_event)
+        sample = load(config, source, on_event, engine)
         train_rows, validation_rows = split(config, sample, on_event)
         if config.fit_rows == "all" and sample.num_rows < source.num_rows:
             numbers = sample_rows(source.num_rows, sample.num_rows, config.random_seed)
@@ -67,12 +72,12 @@ def prepare(
             on_event(Event("fit_rows", message, {"rows": rows}))
             fitted = fit_in_passes(
                 config,
-                lambda: rows_without(source, held_out),
+                parts_without(source.parts(), held_out),
                 source.names,
                 source.families,
-                num_rows=rows,
                 training_rows=len(train_rows),
                 on_event=on_event,
+                engine=engine,
             )
         else:
             fitted = fit_in_memory(config, sample.take_rows(train_rows), on_event)
@@ -105,13 +110,16 @@ def about(config: TrainConfig, table: FeatureTable | None) -> TrainConfig:
     return config.model_copy(update={"dataset_path": MEMORY})
 
 
-def load(config: TrainConfig, source: Dataset, on_event: EventHandler) -> FeatureTable:
+def load(
+    config: TrainConfig, source: Dataset, on_event: EventHandler, engine: Engine = IN_PROCESS
+) -> FeatureTable:
     """The rows of a data set that a run keeps in memory: all, or a sample of ``max_samples``."""
     table = read_table(
         source,
         config.max_samples,
         config.random_seed,
         on_progress=lambda done, total: on_event(progress_event("reading", done, total)),
+        engine=engine,
     )
     whole = source.num_rows
     rows = counted(table.num_rows, "row")

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from spinlock.data.dataset import Dataset, open_dataset
@@ -85,13 +84,3 @@ def source_text(config: TrainConfig) -> str:
     if isinstance(path, str):
         return path
     return path[0] if len(path) == 1 else f"{len(path)} files ({path[0]} to {path[-1]})"
-
-
-def rows_without(dataset: Dataset, left_out: NDArray[np.int64]) -> Iterator[Matrix]:
-    """The blocks of a data set without the rows of these numbers, which are ascending."""
-    start = 0
-    for block in dataset.blocks():
-        low, high = np.searchsorted(left_out, (start, start + len(block)))
-        out = left_out[low:high] - start
-        start += len(block)
-        yield block if len(out) == 0 else np.delete(block, out, axis=0)

@@ -14,7 +14,12 @@ from spinlock.analysis.statistics.order_statistics import (
     column_medians,
     column_quantiles,
 )
-from spinlock.analysis.statistics.reservoir import DEFAULT_CAPACITY, RowReservoir, RowSample
+from spinlock.analysis.statistics.reservoir import (
+    DEFAULT_CAPACITY,
+    RowReservoir,
+    RowSample,
+    sample_ceiling,
+)
 
 __all__ = [
     "DEFAULT_CAPACITY",
@@ -32,4 +37,5 @@ __all__ = [
     "column_quantiles",
     "one_blas_thread",
     "row_blocks",
+    "sample_ceiling",
 ]

@@ -12,6 +12,7 @@ from spinlock.analysis.statistics.row_hash import splitmix64
 from spinlock.errors import DataError
 
 DEFAULT_CAPACITY = 100_000
+_KEYS = 1 << 20
 
 
 def row_keys(row_numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -25,6 +26,28 @@ def row_keys(row_numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """
     start = int(splitmix64(np.zeros(1, dtype=np.int64), seed)[0])
     return splitmix64(row_numbers + 1, start)
+
+
+def sample_ceiling(num_rows: int, capacity: int, seed: int) -> int | None:
+    """The largest key in the sample of a data set of ``num_rows`` rows; None where all are in it.
+
+    Keys depend on nothing but seed and row number: what is above can be left out unseen.  Takes
+    about 10 s for 10^9 rows.
+
+    >>> sample_ceiling(2, 2, seed=0), sample_ceiling(3, 2, seed=0)
+    (None, 7960286522194355700)
+    """
+    if num_rows <= capacity:
+        return None
+    smallest = np.zeros(0, dtype=np.uint64)
+    for start in range(0, num_rows, _KEYS):
+        keys = row_keys(np.arange(start, min(start + _KEYS, num_rows), dtype=np.int64), seed)
+        if len(smallest) == capacity:
+            keys = keys[keys < smallest.max()]
+        smallest = np.concatenate([smallest, keys])
+        if len(smallest) > capacity:
+            smallest = np.partition(smallest, capacity - 1)[:capacity]
+    return int(smallest.max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +89,12 @@ class RowReservoir:
     The sample is the same for any blocks, in any order, and any merge tree, and holds every row
     while there are at most ``capacity`` of them. Memory: ``capacity`` rows and one block.
 
+    Args:
+        capacity: rows that are kept.
+        seed: of the sample.
+        ceiling: rows with a larger key are not kept. With ``sample_ceiling`` of the whole data set
+            the sample is the same, and the one of a part holds only what will be in that of all.
+
     >>> reservoir = RowReservoir(capacity=3, seed=0)
     >>> reservoir.update(np.arange(4, 8)[:, None], first_row=4).merge(
     ...     RowReservoir(capacity=3, seed=0).update(np.arange(4)[:, None], first_row=0)
@@ -73,11 +102,14 @@ class RowReservoir:
     [2, 4, 6]
     """
 
-    def __init__(self, capacity: int = DEFAULT_CAPACITY, seed: int = 0) -> None:
+    def __init__(
+        self, capacity: int = DEFAULT_CAPACITY, seed: int = 0, ceiling: int | None = None
+    ) -> None:
         if capacity < 1:
             raise DataError(f"a sample holds at least 1 row, got capacity={capacity}.")
         self.capacity = capacity
         self.seed = seed
+        self.ceiling = ceiling
         self.num_rows = 0
         self._size = 0
         self._keys = np.zeros(0, dtype=np.uint64)
@@ -99,7 +131,12 @@ class RowReservoir:
         if first_row < 0:
             raise DataError(f"rows are numbered from 0, got first_row={first_row}.")
         numbers = np.arange(first_row, first_row + len(rows), dtype=np.int64)
-        self._offer(row_keys(numbers, self.seed), numbers, rows)
+        keys = row_keys(numbers, self.seed)
+        if self.ceiling is None:
+            self._offer(keys, numbers, rows)
+        else:
+            low = keys <= np.uint64(self.ceiling)
+            self._offer(keys[low], numbers[low], rows[low])
         self.num_rows += len(rows)
         return self
 
@@ -110,10 +147,12 @@ class RowReservoir:
             DataError: another width, capacity or seed, or rows that both samples hold.
         """
         require_mergeable(self.num_features, other.num_features)
-        if (self.capacity, self.seed) != (other.capacity, other.seed):
+        own = (self.capacity, self.seed, self.ceiling)
+        if own != (other.capacity, other.seed, other.ceiling):
             raise DataError(
                 f"samples of capacity {self.capacity}, seed {self.seed} and of capacity "
-                f"{other.capacity}, seed {other.seed} cannot be merged; use the same for both."
+                f"{other.capacity}, seed {other.seed} cannot be merged; use the same for both, and "
+                "the same ceiling."
             )
         if other.num_features is not None:
             size = other._size
@@ -130,6 +169,11 @@ class RowReservoir:
         require_rows(self.num_rows, "samples")
         order = np.argsort(self._numbers[: self._size])
         return RowSample(self._rows[order], self._numbers[order], self.num_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is sent to be merged leaves the room to grow behind.
+        held = {name: getattr(self, name)[: self._size] for name in ("_keys", "_numbers", "_rows")}
+        return {**self.__dict__, **held}
 
     def _offer(
         self, keys: NDArray[np.uint64], numbers: NDArray[np.int64], rows: NDArray[Any]
