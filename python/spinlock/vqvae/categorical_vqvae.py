@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Literal, NamedTuple, TypedDict
 
 import torch
@@ -14,8 +15,10 @@ from spinlock.errors import InputError
 from spinlock.modules import NestedResidualQuantizer, RaggedVectorQuantizer
 from spinlock.modules.outputs import QuantizerOutput, UsageSummary
 from spinlock.vqvae.config import CategoricalVQVAEConfig
+from spinlock.vqvae.decoder_tables import DecoderTables, TokenTables
+from spinlock.vqvae.own_error import check_own_error_limit, own_errors
 from spinlock.vqvae.packed import CategoryEncoder, PackedSegments, SharedDecoder
-from spinlock.vqvae.synthesis import DecoderTables, swept_tokens
+from spinlock.vqvae.synthesis import swept_tokens
 
 
 class CodebookOptions(TypedDict):
@@ -106,7 +109,9 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
         return VQVAEOutput(reconstruction, output.indices, losses)
 
     @torch.no_grad()
-    def get_tokens(self, x: Tensor, beam: int = 1, sweeps: int = 0) -> Tensor:
+    def get_tokens(
+        self, x: Tensor, beam: int = 1, sweeps: int = 0, own_error_limit: float | None = None
+    ) -> Tensor:
         """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state.
 
         Args:
@@ -115,35 +120,69 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
                 code of each level.
             sweeps: times that every token is reconsidered by what the whole decoder makes of it;
                 see :meth:`sweep`.
+            own_error_limit: of the sweeps; see :meth:`sweep`.
 
         Raises:
-            InputError: features of another shape or type, a ``beam`` that the form has not, or
-                ``sweeps`` below 0.
+            InputError: features of another shape or type, a ``beam`` that the form has not,
+                ``sweeps`` below 0, or an ``own_error_limit`` below 1.
         """
         with self._evaluating():
             tokens = self._search(self.encode(x), beam)
-            return tokens if sweeps == 0 else self.sweep(x, tokens, sweeps)
+            return tokens if sweeps == 0 else self.sweep(x, tokens, sweeps, own_error_limit)
 
     @torch.no_grad()
-    def sweep(self, x: Tensor, tokens: Tensor, sweeps: int = 1) -> Tensor:
+    def sweep(
+        self, x: Tensor, tokens: Tensor, sweeps: int = 1, own_error_limit: float | None = None
+    ) -> Tensor:
         """Tokens int64 ``[B, C * L]`` that decode closer to ``x [B, N]`` than ``tokens`` do.
 
         Analysis by synthesis: see :func:`spinlock.vqvae.synthesis.swept_tokens`.  No row's squared
-        error over all features is ever larger than before.  Writes no state.
+        error over all features is ever larger than before.  With ``own_error_limit``, 1 or more, no
+        row's :meth:`own_errors` become more than so many times those of ``tokens``, to rounding.
+        Writes no state.
 
         Raises:
-            InputError: features of another shape or type, or ``sweeps`` below 0.
+            InputError: features of another shape or type, ``sweeps`` below 0, or an
+                ``own_error_limit`` below 1.
         """
         self._check_features(x)
+        check_own_error_limit(own_error_limit)
         if sweeps < 0:
             raise InputError(f"sweeps: expected at least 0, got {sweeps}; 0 keeps every token")
         with self._evaluating():
             tables, candidates = self._decoder_tables()
             rows = x.to(tables.weight.dtype)
-            found = swept_tokens(rows, tokens, tables, sweeps, candidates=candidates)
+            found = swept_tokens(
+                rows,
+                tokens,
+                tables,
+                sweeps,
+                candidates=candidates,
+                own_error_limit=own_error_limit,
+            )
             # What tables and decoder round differently must not make a row worse.
             closer = self._squared_error(x, found) < self._squared_error(x, tokens)
             return torch.where(closer[:, None], found, tokens)
+
+    @torch.no_grad()
+    def own_errors(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Per row and category ``[B, C]``: the error of what its own tokens alone say of it.
+
+        Mean squared error over the category's features, where what the other categories' tokens add
+        to the decoder is replaced by its mean over training, by the codes' running counts of use.
+        The gap to the error of the whole row is what the other categories' tokens tell of this one.
+
+        Args:
+            x: features ``[B, N]``.
+            tokens: int64 ``[B, C * L]``.
+
+        Raises:
+            InputError: features of another shape or type.
+        """
+        self._check_features(x)
+        with self._evaluating():
+            tables, _ = self._decoder_tables()
+            return own_errors(x.to(tables.weight.dtype), tokens, tables)
 
     @torch.no_grad()
     def get_category_tokens(self, x: Tensor) -> dict[str, Tensor]:
@@ -198,6 +237,23 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
     @abstractmethod
     def _decoder_tables(self) -> tuple[DecoderTables, int]:
         """What each code adds to :meth:`decode`, and how many codes a sweep tries at a time."""
+
+    def _tables(
+        self, books: list[TokenTables], hidden_bias: Tensor, weight: Tensor, bias: Tensor
+    ) -> DecoderTables:
+        columns = self._category_columns()
+        return DecoderTables(books, hidden_bias, weight, bias, columns, self.config.num_levels)
+
+    def _category_columns(self) -> tuple[slice, ...]:
+        """The features of each category within a row."""
+        ends = list(accumulate(self.config.category_sizes))
+        return tuple(slice(a, b) for a, b in zip([0, *ends], ends, strict=False))
+
+    def _code_shares(self) -> list[Tensor]:
+        """``[K]`` per quantizer in the bank's order: how often rows in training have each code."""
+        counts = self.quantizer.bank.ema_counts
+        parts = torch.split(counts, list(self.quantizer.layout.codebook_sizes))
+        return [part / part.sum() for part in parts]
 
     def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
         """Further weighted loss terms; the shared protocol has none."""

@@ -9,8 +9,8 @@ from spinlock.modules import RaggedVectorQuantizer
 from spinlock.vqvae.auxiliary import orthogonality_loss, topographic_loss
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
+from spinlock.vqvae.decoder_tables import DecoderTables, TokenTables, decoder_maps
 from spinlock.vqvae.packed import PackedLayerNorm, PackedLinear, PackedSegments
-from spinlock.vqvae.synthesis import DecoderTables, TokenTables, decoder_maps
 
 # Pairwise losses grow with the square of the rows; this many say enough about a batch.
 _PAIRWISE_ROWS = 128
@@ -65,16 +65,17 @@ class IndependentVQVAE(CategoricalHierarchicalVQVAE):
 
     def _decoder_tables(self) -> tuple[DecoderTables, int]:
         into, into_bias, weight, bias = decoder_maps(self.decoder)
-        nothing = slice(0, 0)
+        nothing, shares = slice(0, 0), self._code_shares()
         books, start = [], 0
         for quantizer, dim in enumerate(self.heads_out.widths):
             codes = self.quantizer.codebook(quantizer).to(weight.dtype)
             hidden = codes @ into[start : start + dim]
-            books.append(TokenTables(hidden, hidden[:, :0], nothing, nothing, nothing))
+            share = shares[quantizer].to(codes)
+            books.append(TokenTables(hidden, hidden[:, :0], nothing, nothing, nothing, share))
             start += dim
         # No path past the hidden layer says which codes are near: all of them are tried.
         largest = max(self.quantizer.layout.codebook_sizes)
-        return DecoderTables(books, into_bias, weight, bias), largest
+        return self._tables(books, into_bias, weight, bias), largest
 
     def _auxiliary_losses(self, x: Tensor, latents: Tensor, quantized: Tensor) -> dict[str, Tensor]:
         config = self.config

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from spinlock.modules import NestedResidualQuantizer
 from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
+from spinlock.vqvae.decoder_tables import DecoderTables, TokenTables, decoder_maps
 from spinlock.vqvae.packed import FullLinear, PackedLinear, PackedSegments, packed_product
-from spinlock.vqvae.synthesis import CANDIDATES, DecoderTables, TokenTables, decoder_maps
+from spinlock.vqvae.synthesis import CANDIDATES
 
 
 class ResidualVQVAE(CategoricalHierarchicalVQVAE):
@@ -82,24 +83,27 @@ class ResidualVQVAE(CategoricalHierarchicalVQVAE):
 
     def _decoder_tables(self) -> tuple[DecoderTables, int]:
         into, into_bias, weight, bias = decoder_maps(self.decoder)
+        shares = self._code_shares()
         books: list[TokenTables] = []
-        latent = feature = 0
-        for category, size in enumerate(self.config.category_sizes):
-            columns = slice(feature, feature + size)
+        latent = 0
+        for category, columns in enumerate(self._category_columns()):
+            size = columns.stop - columns.start
             for level in range(self.config.num_levels):
                 codes = self.quantizer.codebook(category, level).to(weight.dtype)
                 dim = codes.shape[1]
                 axes = self.synthesis_axes[category, :dim, :size].to(weight.dtype)
                 hidden, direct = codes @ into[latent : latent + dim], codes @ axes
-                if self.full_synthesis is None:
-                    books.append(TokenTables(hidden, direct, columns, slice(None), columns))
-                    continue
-                everywhere = codes @ self.full_synthesis.weight[0, latent : latent + dim].to(codes)
-                everywhere[:, columns] += direct
-                books.append(TokenTables(hidden, everywhere, slice(None), columns, columns))
+                reached, own = columns, slice(None)
+                if self.full_synthesis is not None:
+                    full = self.full_synthesis.weight[0, latent : latent + dim].to(codes)
+                    everywhere = codes @ full
+                    everywhere[:, columns] += direct
+                    direct, reached, own = everywhere, slice(None), columns
+                # The bank is level-major.
+                share = shares[level * self.config.num_categories + category].to(codes)
+                books.append(TokenTables(hidden, direct, reached, own, columns, share))
             latent += self.latents.widths[category]
-            feature += size
-        return DecoderTables(books, into_bias, weight, bias), CANDIDATES
+        return self._tables(books, into_bias, weight, bias), CANDIDATES
 
     def _init_axes_without_data(self) -> None:
         """Coordinate axes until :meth:`initialize_from` sees data, so that z is never all 0."""

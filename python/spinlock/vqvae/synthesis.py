@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spinlock.vqvae.packed import SharedDecoder
+from spinlock.vqvae.decoder_tables import DecoderTables, TokenTables
+from spinlock.vqvae.own_error import OwnBound, own_decoders
 
-__all__ = ["CANDIDATES", "DecoderTables", "TokenTables", "decoder_maps", "swept_tokens"]
+__all__ = ["CANDIDATES", "swept_tokens"]
 
 CANDIDATES = 4  # codes tried at a time, the present one among them; more add less than 1%
 # Rows of a chunk, so that its hidden layers stay in a core's cache; a multiple of 64, for a row's
@@ -19,60 +16,14 @@ CANDIDATES = 4  # codes tried at a time, the present one among them; more add le
 _CHUNK_ROWS = 256
 
 
-@dataclass(frozen=True, eq=False)
-class TokenTables:
-    """What each code of one quantizer adds to the decoder.
-
-    Attributes:
-        hidden: ``[K, H]``, to the hidden layer before its ReLU.
-        direct: ``[K, width of columns]``, to the features, past the hidden layer.
-        columns: the features that ``direct`` is about.
-        own: the features of the quantizer's category, within ``direct``.
-        category: the features of the quantizer's category, within a row.
-    """
-
-    hidden: Tensor
-    direct: Tensor
-    columns: slice
-    own: slice
-    category: slice
-
-
-@dataclass(frozen=True, eq=False)
-class DecoderTables:
-    """A decoder of one hidden ReLU layer, as sums over quantizers.
-
-    With tokens k_q the features are ``bias + sum_q direct_q[k_q] + relu(hidden_bias + sum_q
-    hidden_q[k_q]) @ weight``.
-
-    Attributes:
-        quantizers: one per column of the tokens.
-        hidden_bias: ``[H]``.
-        weight: ``[H, N]``.
-        bias: ``[N]``.
-    """
-
-    quantizers: Sequence[TokenTables]
-    hidden_bias: Tensor
-    weight: Tensor
-    bias: Tensor
-
-
-def decoder_maps(decoder: SharedDecoder) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Its maps ``[W, H]`` and ``[H, N]``, each before its bias, in float32 or wider."""
-    first, _, _, last = decoder
-    wide = torch.promote_types(cast(nn.Linear, last).weight.dtype, torch.float32)
-    into, out = cast(nn.Linear, first), cast(nn.Linear, last)
-    return (
-        into.weight.T.to(wide),
-        into.bias.to(wide),
-        out.weight.T.to(wide),
-        out.bias.to(wide),
-    )
-
-
 def swept_tokens(
-    x: Tensor, tokens: Tensor, tables: DecoderTables, sweeps: int, *, candidates: int = CANDIDATES
+    x: Tensor,
+    tokens: Tensor,
+    tables: DecoderTables,
+    sweeps: int,
+    *,
+    candidates: int = CANDIDATES,
+    own_error_limit: float | None = None,
 ) -> Tensor:
     """Tokens whose decoded rows come closer to ``x``, quantizer by quantizer.
 
@@ -88,28 +39,42 @@ def swept_tokens(
         tables: of the decoder.
         sweeps: at least 0.
         candidates: codes tried at a time, the present one among them.
+        own_error_limit: codes are passed over with which the category's own tokens alone would
+            reconstruct a row's features of it with more than so many times the error at the start
+            (:func:`~spinlock.vqvae.own_error.own_errors`); None: no bound.
 
     Returns:
         int64 ``[B, Q]``; rows that are not finite keep their tokens.
 
-    >>> codes = torch.tensor([[0.0], [1.0]])
-    >>> one = slice(0, 1)
-    >>> book = TokenTables(torch.zeros(2, 1), codes, one, one, one)
+    >>> codes, one = torch.tensor([[0.0], [1.0]]), slice(0, 1)
+    >>> book = TokenTables(torch.zeros(2, 1), codes, one, one, one, torch.tensor([0.5, 0.5]))
     >>> tables = DecoderTables(
-    ...     [book, book], torch.zeros(1), torch.zeros(1, 1), torch.zeros(1))
+    ...     [book, book], torch.zeros(1), torch.zeros(1, 1), torch.zeros(1), (one,), num_levels=2)
     >>> swept_tokens(torch.tensor([[2.1]]), torch.tensor([[0, 0]]), tables, 1)
     tensor([[1, 1]])
     """
     if sweeps == 0 or len(x) == 0:
         return tokens
+    own = None if own_error_limit is None else own_decoders(tables)
     parts = zip(torch.split(x, _CHUNK_ROWS), torch.split(tokens, _CHUNK_ROWS), strict=True)
-    return torch.cat([_swept(rows, part, tables, sweeps, candidates) for rows, part in parts])
+    swept = []
+    for rows, part in parts:
+        columns = list(part.unbind(1))
+        bound = None
+        if own is not None and own_error_limit is not None:
+            bound = OwnBound(rows, columns, own, own_error_limit)
+        swept.append(_swept(rows, columns, tables, sweeps, candidates, bound))
+    return torch.cat(swept)
 
 
 def _swept(
-    x: Tensor, tokens: Tensor, tables: DecoderTables, sweeps: int, candidates: int
+    x: Tensor,
+    columns: list[Tensor],
+    tables: DecoderTables,
+    sweeps: int,
+    candidates: int,
+    bound: OwnBound | None,
 ) -> Tensor:
-    columns = list(tokens.unbind(1))
     for _ in range(sweeps):
         # Summed anew in every sweep, so that rounding does not add up.
         before = tables.hidden_bias.expand(len(x), -1).clone()
@@ -120,9 +85,11 @@ def _swept(
         error = torch.addmm(target, torch.relu(before), tables.weight, alpha=-1.0)
         state = before, target, error
         for q, book in enumerate(tables.quantizers):
+            if bound is not None and q % tables.num_levels == 0:
+                bound.enter(q // tables.num_levels, columns)
             tried = min(candidates - 1, len(book.hidden) - 1)
             if tried > 0:
-                columns[q], state = _stepped(columns[q], state, book, tables.weight, tried)
+                columns[q], state = _stepped(columns[q], state, book, tables.weight, tried, bound)
     return torch.stack(columns, 1)
 
 
@@ -130,7 +97,12 @@ _State = tuple[Tensor, Tensor, Tensor]
 
 
 def _stepped(
-    present: Tensor, state: _State, book: TokenTables, weight: Tensor, tried: int
+    present: Tensor,
+    state: _State,
+    book: TokenTables,
+    weight: Tensor,
+    tried: int,
+    bound: OwnBound | None,
 ) -> tuple[Tensor, _State]:
     """One quantizer's tokens ``[B]`` after a visit; hidden layer, target and error follow them."""
     before, target, error = state
@@ -143,8 +115,13 @@ def _stepped(
     tried_error = torch.addmm(
         left.flatten(0, 1), torch.relu(hidden).flatten(0, 1), weight, alpha=-1.0
     ).view_as(left)
-    least, best = tried_error.square().sum(2).min(1)
+    squared = tried_error.square().sum(2)
+    if bound is not None:
+        squared.masked_fill_(bound.refused(book, present, others), torch.inf)
+    least, best = squared.min(1)
     better = (least < error.square().sum(1))[:, None]
+    if bound is not None:
+        bound.take(better, best)
     chosen = torch.where(better[:, 0], others[rows, best], present)
     return chosen, (
         torch.where(better, hidden[rows, best], before),
