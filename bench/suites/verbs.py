@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bench import gate
 from bench.errors import Unavailable
-from bench.measure.cuda import EventClock, captured
+from bench.measure.cuda import EventClock, GraphClock, captured
 from bench.measure.interleave import Clock, CpuClock, Run, WallClock, interleave
 from bench.measure.memory import peak_bytes
 from bench.measure.noise import NoiseWatch
@@ -165,7 +165,7 @@ def _timed(
             passes.append((WallClock(), options.threads, quick))
     else:
         graphs = _captured(runs, len(problem.batches))
-        passes = [(EventClock(), 1, runs), (EventClock("graph"), 1, graphs)]
+        passes = [(EventClock(), 1, runs), (GraphClock(), 1, graphs)]
     for clock, threads, selected in passes:
         with thread_count(threads):
             measured = interleave(selected, clock, threads, options.budget, watch)
@@ -175,7 +175,7 @@ def _timed(
 
 
 def _captured(runs: dict[str, Run], batches: int) -> dict[str, Run]:
-    graphs = {}
+    graphs: dict[str, Run] = {}
     for name, run in runs.items():
         with suppress(Unavailable):  # no graph row for it; the event row stands
             graphs[name] = captured(run, batches)
