@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from spinlock.config import TrainConfig
@@ -66,3 +68,15 @@ def train_small(folder: Path, *, hierarchy: str = "residual", seed: int = 0) -> 
     table = load_table(folder / "data.npz")
     assert saved.path is not None
     return Trained(saved.path, saved, folder / "data.npz", table.features)
+
+
+def write_shards(trained: Trained, folder: Path) -> str:
+    """The rows in three Parquet files of different sizes, with labels; a glob over them."""
+    folder.mkdir()
+    names = trained.saved.preprocessing.names
+    labels = np.arange(len(trained.rows)) % 3
+    for part, start, stop in ((1, 0, 200), (2, 200, 290), (10, 290, len(trained.rows))):
+        columns = {name: trained.rows[start:stop, i] for i, name in enumerate(names)}
+        table = pa.table(columns | {"labels": labels[start:stop]})
+        parquet.write_table(table, folder / f"part-{part}.parquet", row_group_size=64)
+    return str(folder / "*.parquet")

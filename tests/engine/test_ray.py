@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
+import torch
 
 import ray_workers
 import spinlock.data.parts as parts_module
@@ -18,9 +20,11 @@ from spinlock.data import open_dataset
 from spinlock.data.cleaning_passes import FiniteMoments
 from spinlock.data.parts import array_parts
 from spinlock.engine import Engine, map_reduce, open_engine
-from spinlock.errors import DataError, EngineError
+from spinlock.errors import ConfigError, DataError, EngineError
+from spinlock.tokens.sharded import decode_shards, encode_shards
 from spinlock.training.prepare import prepare
 from spinlock.training.prepared import Prepared
+from token_models import Trained, train_small, write_shards
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'spinlock-vq[ray]'")
 pytestmark = [
@@ -114,3 +118,34 @@ def test_what_goes_wrong_there_is_said_here(engine: Engine, tmp_path: Path) -> N
             map_reduce(engine, parts, FiniteMoments)
     with pytest.raises(EngineError, match=r"KeyError.*part of 400 rows"):
         list(engine.map(ray_workers.fails, array_parts(table_of().features, 400)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small model and its rows."""
+    torch.set_num_threads(1)
+    return train_small(tmp_path_factory.mktemp("trained"))
+
+
+def test_shards_are_encoded_and_decoded_as_here(
+    engine: Engine, trained: Trained, tmp_path: Path
+) -> None:
+    data = write_shards(trained, tmp_path / "in")
+    marks = tmp_path / "deaths"
+    marks.mkdir()
+    dying = ray_workers.KilledOnce(engine, marks)
+    here = encode_shards(trained.saved, data, tmp_path / "here", labels=True)
+    there = encode_shards(trained.saved, data, tmp_path / "there", labels=True, engine=dying)
+    assert dying.deaths() == 1
+    assert [path.name for path in there.paths] == [path.name for path in here.paths]
+    for a, b in zip(here.paths, there.paths, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+    # What the dead had finished and what they had begun: nothing is left of the latter.
+    assert len(list((tmp_path / "there").iterdir())) == 3
+    assert encode_shards(trained.saved, data, tmp_path / "there", labels=True).kept == 3
+    rows = decode_shards(trained.saved, tmp_path / "here", tmp_path / "rows")
+    back = decode_shards(trained.saved, tmp_path / "there", tmp_path / "back", engine=engine)
+    for a, b in zip(rows.paths, back.paths, strict=True):
+        assert parquet.read_table(a).equals(parquet.read_table(b))
+    with pytest.raises(ConfigError, match="--device cuda: the workers of --engine ray"):
+        encode_shards(trained.saved, data, tmp_path / "x", engine=engine, device="cuda")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,7 @@ def encode_dataset(
     labels: bool = False,
     ignore_extra_columns: bool = False,
     overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> Written:
     """Tokens of every row of a data set, in a file beside the contract that says what they mean.
 
@@ -88,6 +89,7 @@ def encode_dataset(
         ignore_extra_columns: leave columns out that the model does not know, instead of refusing
             them.
         overwrite: replace a file that is there.
+        metadata: more to say in a ``.parquet`` file.
 
     Raises:
         ConfigError: an output that cannot be, such as a file that is there.
@@ -98,20 +100,13 @@ def encode_dataset(
     check_output(path, ENDINGS, overwrite=overwrite, reads=reads)
     codec = Codec(saved, device=device, block_rows=block_rows, beam=beam, sweeps=sweeps)
     with opened_for(saved, data) as dataset:
-        order = match_columns(
-            codec.names,
-            dataset.names,
-            dataset.where,
-            allow_extra=ignore_extra_columns,
-            extra_remedy=_EXTRA_REMEDY,
-        )
-        known = set(codec.names)
+        order = columns_for(saved, dataset, ignore_extra_columns=ignore_extra_columns)
         as_it_is = len(order) == len(dataset.names) and bool((order == np.arange(len(order))).all())
         kept = _labels_of(dataset) if labels else None
         total = dataset.num_rows
         with (
             closed_after(dataset.blocks(codec.block_rows)) as blocks,
-            token_writer(path, codec.contract, total, kept) as write,
+            token_writer(path, codec.contract, total, kept, metadata) as write,
         ):
             done = 0
             for block in blocks:
@@ -124,7 +119,7 @@ def encode_dataset(
             rows=done,
             columns=len(codec.quantizers),
             reordered=bool((np.diff(order) < 0).any()),
-            ignored=tuple(name for name in dataset.names if name not in known),
+            ignored=unknown_columns(saved, dataset),
             labels=labels,
         )
 
@@ -138,6 +133,7 @@ def decode_tokens(
     device: str = "cpu",
     block_rows: int = 8192,
     overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> Written:
     """The raw rows that a token file stands for: all raw columns, in raw units, with their names.
 
@@ -150,6 +146,7 @@ def decode_tokens(
         on_progress: is called with rows done and rows in all.
         device, block_rows: as in :class:`~spinlock.tokens.codec.Codec`.
         overwrite: replace a file that is there.
+        metadata: more to say in a ``.parquet`` file.
 
     Raises:
         ConfigError: an output that cannot be, such as a file that is there.
@@ -164,7 +161,7 @@ def decode_tokens(
         labels, total = file.labels(), file.num_rows
 
         def make(temporary: Path) -> RowWriter:
-            return _data_writer(path, temporary, codec.names, total, labels)
+            return _data_writer(path, temporary, codec.names, total, labels, metadata or {})
 
         with (
             closed_after(file.blocks(codec.block_rows)) as blocks,
@@ -200,6 +197,29 @@ def opened_for(saved: SavedModel, data: Data) -> Iterator[Dataset]:
         yield dataset
 
 
+def columns_for(
+    saved: SavedModel, dataset: Dataset, *, ignore_extra_columns: bool
+) -> NDArray[np.int64]:
+    """Where the model's columns lie among those of a data set.
+
+    Raises:
+        DataError: columns that are missing, or unknown ones that are not to be ignored.
+    """
+    return match_columns(
+        saved.preprocessing.names,
+        dataset.names,
+        dataset.where,
+        allow_extra=ignore_extra_columns,
+        extra_remedy=_EXTRA_REMEDY,
+    )
+
+
+def unknown_columns(saved: SavedModel, dataset: Dataset) -> tuple[str, ...]:
+    """Columns of a data set that the model does not know."""
+    known = set(saved.preprocessing.names)
+    return tuple(name for name in dataset.names if name not in known)
+
+
 def _labels_of(dataset: Dataset) -> NDArray[Any]:
     labels = dataset.labels()
     if labels is None:
@@ -216,6 +236,7 @@ def _data_writer(
     names: tuple[str, ...],
     num_rows: int,
     labels: NDArray[Any] | None,
+    metadata: Mapping[str, str],
 ) -> RowWriter:
     ending = output.suffix.lower()
     if ending == ".npz":
@@ -227,4 +248,4 @@ def _data_writer(
     if ending == ".csv":
         return CsvRows(temporary, names, named)
     require_pyarrow(output)
-    return ParquetRows(temporary, names, [np.dtype(np.float32)] * len(names), {}, named)
+    return ParquetRows(temporary, names, [np.dtype(np.float32)] * len(names), metadata, named)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,11 @@ _T = TypeVar("_T")
 
 
 def token_writer(
-    output: Path, contract: TokenContract, num_rows: int, labels: NDArray[Any] | None = None
+    output: Path,
+    contract: TokenContract,
+    num_rows: int,
+    labels: NDArray[Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[Callable[[NDArray[Any]], None]]:
     """A function that appends tokens ``[n, Q]`` to a new token file, by the ending of its name.
 
@@ -47,6 +51,7 @@ def token_writer(
         contract: what the tokens mean.
         num_rows: N.
         labels: ``[N]``, kept beside the tokens.
+        metadata: more to say in a ``.parquet`` file.
 
     Raises:
         DataError: pyarrow is missing, the file cannot be written, or other rows come.
@@ -66,7 +71,8 @@ def token_writer(
         require_pyarrow(output)
         dtypes = [np.min_scalar_type(size - 1) for size in contract.codebook_sizes]
         named = None if labels is None else (LABEL, labels)
-        return ParquetRows(path, contract.quantizers, dtypes, {METADATA: text}, named)
+        held = {METADATA: text, **(metadata or {})}
+        return ParquetRows(path, contract.quantizers, dtypes, held, named)
 
     return row_writer(output, make, num_rows)
 
