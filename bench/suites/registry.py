@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from bench.measure.noise import NoiseWatch
 from bench.options import Options
 from bench.record import Row
-from bench.suites import curves, exactness, memory, verbs
+from bench.suites import curves, drop_in, exactness, memory, verbs
 
 __all__ = ["QUICK_SUITES", "SUITES"]
 
@@ -37,6 +37,7 @@ SUITES: dict[str, Suite] = {
     "exactness": exactness.run,
     "memory": memory.run,
     "curves": curves.run,
+    "drop-in": drop_in.run,
     "analysis": _analysis,
     "training": _training,
 }
