@@ -167,6 +167,9 @@ def test_a_beam_is_asked_for_by_number(run_command: RunCommand, folder: Path) ->
 def test_sweeps_are_asked_for_by_number(run_command: RunCommand, folder: Path) -> None:
     given = ("encode", folder / "run", folder / "data.npz", "-o")
     assert run_command(*given, "swept.npz", "--sweeps", "1").code == 0
+    limited = (*given, "limited.npz", "--sweeps", "1", "--own-error-limit")
+    assert run_command(*limited, "1").code == 0
+    assert run_command(*limited, "0.5", "--overwrite").code == 2
     ended = run_command(*given, "none.npz", "--sweeps", "-1")
     assert ended.code == 2
     assert "--sweeps" in ended.err

@@ -167,3 +167,18 @@ def test_sweeps_decode_closer_in_blocks_of_any_size(both: Trained) -> None:
     np.testing.assert_array_equal(blocks, found[2])
     with pytest.raises(InputError, match="sweeps: expected at least 0, got -1"):
         Codec(both.saved, sweeps=-1)
+
+
+def test_own_errors_stay_in_bounds(both: Trained) -> None:
+    model, rows = both.saved.model, both.rows
+    x = torch.from_numpy(both.saved.preprocessing.transform(rows))
+    own = [
+        model.own_errors(
+            x, torch.from_numpy(Codec(both.saved, **how).encode(rows).astype(np.int64))
+        )
+        for how in ({}, {"sweeps": 2}, {"sweeps": 2, "own_error_limit": 1.05})
+    ]
+    assert (own[1] > 1.05 * own[0] * (1 + 1e-4) + 1e-6).any()
+    assert (own[2] <= 1.05 * own[0] * (1 + 1e-4) + 1e-6).all()
+    with pytest.raises(InputError, match="own_error_limit: expected at least 1, got"):
+        Codec(both.saved, own_error_limit=0.5)

@@ -147,13 +147,7 @@ def test_own_error_knows_no_other_category(saved: SavedModel) -> None:
     found = DiagnosisPass(saved).update(rows).finalise()
     model, config = saved.model, saved.model.config
     x = torch.from_numpy(saved.preprocessing.transform(rows))
-    quantized = model.quantize(model.encode(x)).quantized
-    dims = config.latent_dims[0]
-    width = max(dims) if config.hierarchy == "residual" else sum(dims)
-    alone = quantized.mean(0).expand_as(quantized).clone()
-    alone[:, :width] = quantized[:, :width]
-    size = config.category_sizes[0]
-    error = (model.decode(alone)[:, :size] - x[:, :size]).square().mean()
+    error = model.own_errors(x, model.get_tokens(x))[:, 0].mean()
     category = next(c for c in found.categories if c.name == config.category_names[0])
     assert category.own_mse == pytest.approx(float(error), rel=1e-4)
 

@@ -62,6 +62,15 @@ def encode(
             help="Reconsider every token N times by what the whole decoder makes of it.",
         ),
     ] = 0,
+    own_error_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--own-error-limit",
+            min=1.0,
+            metavar="F",
+            help="Let sweeps raise what a category's own tokens miss of a row F times at most.",
+        ),
+    ] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="Keep the labels of the data set beside the tokens.")
     ] = False,
@@ -105,6 +114,7 @@ def encode(
                 device=device,
                 beam=beam,
                 sweeps=sweeps,
+                own_error_limit=own_error_limit,
                 labels=labels,
                 ignore_extra_columns=ignore_extra_columns,
                 overwrite=overwrite,

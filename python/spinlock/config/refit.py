@@ -16,4 +16,5 @@ class RefitConfig(Section):
     epochs: Count = 6
     learning_rate: Positive = 1e-3
     sweeps: Annotated[int, Field(ge=0)] = 1
+    own_error_limit: Annotated[float, Field(ge=1)] | None = None
     inner_split: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -71,6 +71,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             each nearest code, 4 to 16 come closer at a cost in time (residual form).
         sweeps: times that ``transform`` reconsiders every token by what the whole decoder makes of
             it: 1 or 2 come clearly closer at a cost in time.
+        own_error_limit: (none) how many times larger sweeps may make what a category's own tokens
+            alone miss of a row; at least 1.
         num_threads: (by the model's size) CPU threads of a training step.
         checkpoint_dir: (none) where the run keeps its checkpoints; nothing stays on disk without.
         config: keys that no parameter sets: a ``TrainConfig``, nested mappings such as
@@ -118,6 +120,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: str | None = None,
         beam: int = 1,
         sweeps: int = 0,
+        own_error_limit: float | None = None,
         num_threads: int | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         config: Base = None,
@@ -143,6 +146,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.beam = beam
         self.sweeps = sweeps
+        self.own_error_limit = own_error_limit
         self.num_threads = num_threads
         self.checkpoint_dir = checkpoint_dir
         self.config = config
@@ -314,7 +318,10 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device = saved.config.device if self.device is None else self.device
         if device != "cpu":  # what is pickled stays on the CPU
             saved = replace(saved, model=copy.deepcopy(saved.model))
-        return Codec(saved, device=device, beam=self.beam, sweeps=self.sweeps)
+        limit = self.own_error_limit
+        return Codec(
+            saved, device=device, beam=self.beam, sweeps=self.sweeps, own_error_limit=limit
+        )
 
     def _rows(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)

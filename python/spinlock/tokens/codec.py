@@ -16,6 +16,7 @@ from spinlock.errors import InputError
 from spinlock.training.pipeline import find_device
 from spinlock.training.saved import SavedModel
 from spinlock.training.threads import limited_threads, threads_for
+from spinlock.vqvae.own_error import check_own_error_limit
 
 Matrix = NDArray[np.float32]
 
@@ -41,6 +42,8 @@ class Codec:
         sweeps: times that ``encode`` reconsiders every token by what the whole decoder makes of
             it: 1 or 2 come clearly closer, at a cost in time; see :meth:`sweep
             <spinlock.vqvae.CategoricalHierarchicalVQVAE.sweep>`.
+        own_error_limit: how many times larger sweeps may make what a category's own tokens alone
+            miss of a row; None: as much as it takes.
 
     Attributes:
         contract: what the tokens mean.
@@ -50,7 +53,7 @@ class Codec:
 
     Raises:
         ConfigError: no such device here.
-        InputError: ``block_rows`` or ``beam`` below 1, or ``sweeps`` below 0.
+        InputError: ``block_rows``, ``beam`` or ``own_error_limit`` below 1, or ``sweeps`` below 0.
     """
 
     def __init__(
@@ -61,13 +64,15 @@ class Codec:
         block_rows: int = 8192,
         beam: int = 1,
         sweeps: int = 0,
+        own_error_limit: float | None = None,
     ) -> None:
         for name, value, least in (
             ("block_rows", block_rows, 1), ("beam", beam, 1), ("sweeps", sweeps, 0)
         ):  # fmt: skip
             if value < least:
                 raise InputError(f"{name}: expected at least {least}, got {value}")
-        self.beam, self.sweeps = beam, sweeps
+        check_own_error_limit(own_error_limit)
+        self.beam, self.sweeps, self.own_error_limit = beam, sweeps, own_error_limit
         self.device = find_device(device)
         self.block_rows = -(-block_rows // _TILE) * _TILE
         self.contract = saved.contract
@@ -92,8 +97,8 @@ class Codec:
         with self._working():
             for rows in _blocks(len(raw), self.block_rows):
                 x = self._tiled(self._preprocessing.transform(raw[rows]))
-                found = self._model.get_tokens(x, self.beam, self.sweeps)[: rows.stop - rows.start]
-                tokens[rows] = found.cpu().numpy()
+                found = self._model.get_tokens(x, self.beam, self.sweeps, self.own_error_limit)
+                tokens[rows] = found[: rows.stop - rows.start].cpu().numpy()
         return tokens
 
     def decode(self, tokens: ArrayLike) -> Matrix:

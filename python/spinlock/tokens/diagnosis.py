@@ -121,8 +121,8 @@ class CategoryFigures:
         num_features: n, its cleaned columns.
         mse: mean over its features and the rows, in z-units.
         r2: 1 - its squared error / its variance over these rows; None where it is constant.
-        own_mse: the error where only its own tokens are known and all other categories' latents
-            stand at their mean over the sampled rows; the gap to ``mse`` is what the others tell.
+        own_mse: the error where only its own tokens are known and what the other categories' tokens
+            add stands at its mean over training; the gap to ``mse`` is what the others tell.
         bits: sum over its levels of log2 K.
         entropy_bits: sum over its levels of the entropy of the code usage.
         collisions: of its own tokens.

@@ -201,22 +201,11 @@ class DiagnosisPass:
 
     @torch.no_grad()
     def _own_errors(self, x: NDArray[np.float32]) -> list[float]:
-        """Each category's error where the other categories' latents stand at their mean."""
-        config = self.model.config
-        rows = max(1, min(len(x), max(256, _OWN_ROWS // config.num_categories)))
+        """Each category's error where only its own tokens are known."""
+        rows = max(1, min(len(x), max(256, _OWN_ROWS // self.model.config.num_categories)))
         block = torch.from_numpy(x[:rows]).to(self.device)
-        quantized = self.model.quantize(self.model.encode(block)).quantized
-        mean = quantized.double().mean(0).to(quantized)
-        widths = _latent_widths(config.hierarchy, config.latent_dims)
-        errors, latent, column = [], 0, 0
-        for width, size in zip(widths, config.category_sizes, strict=True):
-            alone = mean.expand(rows, -1).clone()
-            alone[:, latent : latent + width] = quantized[:, latent : latent + width]
-            wanted = slice(column, column + size)
-            missed = self.model.decode(alone)[:, wanted] - block[:, wanted]
-            errors.append(float(missed.double().square().mean()))
-            latent, column = latent + width, column + size
-        return errors
+        errors = self.model.own_errors(block, self.model.get_tokens(block))
+        return [float(error) for error in errors.double().mean(0)]
 
     @torch.no_grad()
     def _images(self, raw: NDArray[Any], x: NDArray[np.float32]) -> Iterator[ImageRows]:
@@ -229,11 +218,6 @@ class DiagnosisPass:
         restored = preprocessing.restore(decoded.cpu().numpy())
         for family, grid in grids.items():
             yield ImageRows(family, raw[:, grid].astype(np.float32), restored[:, grid])
-
-
-def _latent_widths(hierarchy: str, latent_dims: tuple[tuple[int, ...], ...]) -> list[int]:
-    """Columns of each category in the quantized latents: levels share them, or lie side by side."""
-    return [max(dims) if hierarchy == "residual" else sum(dims) for dims in latent_dims]
 
 
 def _spectrum(columns: NDArray[np.float32]) -> Floats:

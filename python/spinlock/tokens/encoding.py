@@ -69,6 +69,7 @@ def encode_dataset(
     block_rows: int = 8192,
     beam: int = 1,
     sweeps: int = 0,
+    own_error_limit: float | None = None,
     labels: bool = False,
     ignore_extra_columns: bool = False,
     overwrite: bool = False,
@@ -84,7 +85,8 @@ def encode_dataset(
             it is opened with the families, excluded columns and label column of the run.
         output: ``.npz`` or ``.parquet``.
         on_progress: is called with rows done and rows in all.
-        device, block_rows, beam, sweeps: as in :class:`~spinlock.tokens.codec.Codec`.
+        device, block_rows, beam, sweeps, own_error_limit: as in
+            :class:`~spinlock.tokens.codec.Codec`.
         labels: keep the labels of the data set beside the tokens; they are held in memory.
         ignore_extra_columns: leave columns out that the model does not know, instead of refusing
             them.
@@ -98,7 +100,14 @@ def encode_dataset(
     path = Path(output)
     reads = str(data) if isinstance(data, str | os.PathLike) else None
     check_output(path, ENDINGS, overwrite=overwrite, reads=reads)
-    codec = Codec(saved, device=device, block_rows=block_rows, beam=beam, sweeps=sweeps)
+    codec = Codec(
+        saved,
+        device=device,
+        block_rows=block_rows,
+        beam=beam,
+        sweeps=sweeps,
+        own_error_limit=own_error_limit,
+    )
     with opened_for(saved, data) as dataset:
         order = columns_for(saved, dataset, ignore_extra_columns=ignore_extra_columns)
         as_it_is = len(order) == len(dataset.names) and bool((order == np.arange(len(order))).all())

@@ -283,8 +283,10 @@ class RefitRounds:
         return better
 
     def _encoded(self, x: Tensor, tokens: Tensor | None) -> Tensor:
-        callback, sweeps = self.trainer.callback, self.settings.sweeps
-        return encoded(self.trainer.model, x, tokens, sweeps, callback.on_event, "re-encoding")
+        callback, settings = self.trainer.callback, self.settings
+        limit = settings.own_error_limit
+        found = x, tokens, settings.sweeps, callback.on_event, "re-encoding"
+        return encoded(self.trainer.model, *found, limit)
 
     def _tell_end(self) -> None:
         message = f"refitted in {counted(self.rounds, 'round')}"

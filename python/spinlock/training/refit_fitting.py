@@ -76,6 +76,7 @@ def encoded(
     sweeps: int,
     on_event: EventHandler,
     task: str,
+    own_error_limit: float | None = None,
 ) -> Tensor:
     """Tokens int32 ``[B, C * L]`` of ``x [B, N]`` by sweeps, which start from ``tokens`` if given.
 
@@ -85,9 +86,10 @@ def encoded(
     for start in range(0, len(x), _BLOCK_ROWS):
         block = x[start : start + _BLOCK_ROWS]
         if tokens is None or sweeps == 0:
-            found = model.get_tokens(block, sweeps=sweeps)
+            found = model.get_tokens(block, sweeps=sweeps, own_error_limit=own_error_limit)
         else:
-            found = model.sweep(block, tokens[start : start + _BLOCK_ROWS].long(), sweeps)
+            present = tokens[start : start + _BLOCK_ROWS].long()
+            found = model.sweep(block, present, sweeps, own_error_limit)
         parts.append(found.int())
         if len(x) > _BLOCK_ROWS:
             on_event(progress_event(task, start + len(block), len(x)))
