@@ -14,6 +14,7 @@ from pathlib import Path
 import typer
 
 from spinlock.cli.streams import Outlet, OutputLost
+from spinlock.distributed.speaker import may_speak
 from spinlock.errors import ConfigError, SpinlockError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -86,7 +87,8 @@ class Session:
         saved = "nothing was saved" if self.saved is None else f"'{self.saved}' is saved"
         how = "" if self.resume_command is None else f"; to go on:\n  {self.resume_command}"
         self.ignore_interrupts()
-        say(f"interrupted; {saved}{how}")
+        if may_speak():
+            say(f"interrupted; {saved}{how}")
         raise typer.Exit(INTERRUPTED)
 
     def ignore_interrupts(self) -> None:
@@ -102,10 +104,11 @@ class Session:
         raise typer.Exit(FAILED)
 
     def _fail(self, message: str, code: int) -> None:
-        if self.show_traceback:
-            say(traceback.format_exc().rstrip())
-        self.ignore_interrupts()
-        say(f"error: {message}")
+        if may_speak():
+            if self.show_traceback:
+                say(traceback.format_exc().rstrip())
+            self.ignore_interrupts()
+            say(f"error: {message}")
         raise typer.Exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 
 from spinlock.cli import options as opt
 from spinlock.cli.session import Session
+from spinlock.distributed.launch import launched_world_size, rank_of_launch
 from spinlock.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,7 +119,8 @@ def _train(
     from spinlock.cli.terminal import Terminal
     from spinlock.training.pipeline import train
 
-    terminal = Terminal.open(verbosity)
+    leads = rank_of_launch() == 0
+    terminal = Terminal.open(verbosity if leads else "quiet")
 
     def saved(path: Path) -> None:
         session.saved = path
@@ -132,7 +135,7 @@ def _train(
         result = train(
             config, resume=resume, recompute_ratios=recompute_ratios, callbacks=[progress]
         )
-    if not result.interrupted:
+    if leads and not result.interrupted:
         if as_json:
             from spinlock.cli.results import result_json
 
@@ -168,4 +171,14 @@ def resume_command(arguments: tuple[str, ...]) -> str:
             next(words, None)
         elif not word.startswith("--resume="):
             kept.append(word)
-    return shlex.join(["spinlock", *kept, "--resume"])
+    return shlex.join([*_launcher(), *kept, "--resume"])
+
+
+def _launcher() -> list[str]:
+    """What starts the command: under torchrun that, for as many processes again."""
+    if launched_world_size() == 1:
+        return ["spinlock"]
+    nodes = os.environ.get("GROUP_WORLD_SIZE", "1")
+    here = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    several = [] if nodes == "1" else ["--nnodes", nodes]
+    return ["torchrun", *several, "--nproc-per-node", here, "-m", "spinlock"]

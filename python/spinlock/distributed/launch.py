@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from spinlock.errors import ConfigError
@@ -113,6 +117,9 @@ def joined(device: str) -> Iterator[World | None]:
     if distributed.is_initialized():
         yield World() if distributed.get_world_size() > 1 else None
         return
+    # Imported later, its functions take the group as a default and keep it: the threads of the
+    # group then outlive the interpreter, which ends the process with an abort.
+    import_module("torch.distributed.nn")
     kind = device_of_process(device).partition(":")[0]
     backend = "gloo" if kind == "cpu" else "cpu:gloo,cuda:nccl"
     try:
@@ -129,14 +136,19 @@ def joined(device: str) -> Iterator[World | None]:
     except BaseException:
         # Before the others lose this process, and say so instead of the reason.
         may_speak()
+        _outlive_launcher()
         raise
     finally:
         distributed.destroy_process_group()
 
 
-def _is_initialised() -> bool:
-    import sys
+def _outlive_launcher() -> None:
+    """torchrun ends the others as soon as one has ended, but they may have something to say."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+
+def _is_initialised() -> bool:
     if "torch.distributed" not in sys.modules:  # nobody has, and the import would take its time
         return False
     from torch import distributed

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from spinlock.distributed.world import add_up
 from spinlock.errors import DataError
 from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
 from spinlock.training.captured_step import StepRunner
@@ -26,6 +27,8 @@ from spinlock.training.optim import (
 from spinlock.training.progress import Progress
 from spinlock.training.refit import RefitRounds
 from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
+from spinlock.training.shared_interrupt import SharedInterrupt
+from spinlock.training.team import Team
 from spinlock.training.threads import collecting_less, limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
 
@@ -59,6 +62,8 @@ class Trainer:
         seed: of the batch order and of the donors of revived codes.
         callback: is told of steps, epochs and events.
         saver: writes checkpoints; None trains without any.
+        team: other processes that train the same model; ``train`` and ``validation`` are then the
+            rows of this one.
 
     Attributes:
         progress: where the run stands.
@@ -76,23 +81,28 @@ class Trainer:
         seed: int,
         callback: Callback | None = None,
         saver: Saver | None = None,
+        team: Team | None = None,
     ) -> None:
         self.model = model
         self.train = train
-        self.measured = validation if len(validation) else train
-        self.split = "validation" if len(validation) else "training"
+        self.team = team
+        self.num_rows = len(train) if team is None else team.train.total
+        held_out = len(validation) if team is None else team.validation.total
+        self.measured = validation if held_out else train
+        self.split = "validation" if held_out else "training"
         self.settings = settings
         self.seed = seed
         self.callback = callback or Callback()
         self.saver = saver
-        self.batch_size = min(settings.batch_size, len(train))
-        self.steps_per_epoch = len(train) // self.batch_size
+        self.batch_size = min(settings.batch_size, self.num_rows)
+        self.steps_per_epoch = self.num_rows // self.batch_size
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.runner = StepRunner(
             self._train_step,
             train,
             self.batch_size,
-            wanted=settings.cuda_graph,
+            # Of a team each process has another number of rows in each step.
+            wanted=settings.cuda_graph if team is None else False,
             on_event=self.callback.on_event,
         )
         self.optimizer = build_optimizer(
@@ -111,7 +121,8 @@ class Trainer:
         self.early_stopping = EarlyStopping(
             settings.early_stopping_patience, settings.early_stopping_min_delta
         )
-        self.threads = threads_for(model, self.batch_size, settings.num_threads)
+        here = self.batch_size if team is None else -(-self.batch_size // team.world.size)
+        self.threads = threads_for(model, here, settings.num_threads)
         self.losses = EpochLosses(self.steps_per_epoch)
         self.progress = Progress()
         self.checkpoint: Path | None = None
@@ -133,6 +144,8 @@ class Trainer:
             CheckpointError: a checkpoint could not be written.
         """
         interrupt = interrupt or GracefulInterrupt()
+        if self.team is not None and isinstance(interrupt, SharedInterrupt):
+            self.team.interrupt = interrupt
         if not self.finished:
             self._announce()
         refit = self.refit
@@ -157,6 +170,7 @@ class Trainer:
             "batch_size": self.batch_size,
             "steps_per_epoch": self.steps_per_epoch,
             "threads": self.threads,
+            **({} if self.team is None else {"processes": self.team.world.size}),
             "losses": self.losses.to_state(self.progress.step_in_epoch),
             "early_stopping": self.early_stopping.to_state(),
             "optimizer": optimizer_state(self.optimizer),
@@ -216,7 +230,7 @@ class Trainer:
         progress, epoch = self.progress, self.progress.epoch + 1
         started = time.perf_counter() - progress.seconds_in_epoch
         order = torch.randperm(
-            len(self.train), generator=generator(self.seed, Stream.BATCH_ORDER, epoch)
+            self.num_rows, generator=generator(self.seed, Stream.BATCH_ORDER, epoch)
         ).to(self.train.device)
         self.model.train()
         if progress.step_in_epoch == 0:
@@ -237,13 +251,20 @@ class Trainer:
     def _step(self, rows: Tensor) -> None:
         step = self.progress.epoch * self.steps_per_epoch + self.progress.step_in_epoch
         self.schedule.apply(self.optimizer, step)
+        if self.team is not None:
+            rows = self.team.train.held(rows)[1].to(self.train.device)
+            if self.model.config.dropout > 0:
+                self.team.seed_dropout(self.seed, step)
         self.losses.record(self.progress.step_in_epoch, self.runner(self.train, rows))
 
     def _train_step(self, batch: Tensor) -> dict[str, Tensor]:
         """What a CUDA graph may hold: it waits for nothing, and moves nothing in memory."""
         losses = self.model(batch).losses
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
+        if self.team is None:
+            losses["total"].backward()
+        else:
+            losses = self.team.backward(losses, len(batch) / self.batch_size, self.parameters)
         if self.settings.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         self.optimizer.step()
@@ -260,7 +281,8 @@ class Trainer:
         last = progress.epoch == settings.num_epochs
         metrics = None
         if last or progress.epoch % settings.val_every_n_epochs == 0:
-            metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead))
+            add = None if self.team is None else add_up
+            metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead), add_up=add)
             self._require(
                 math.isfinite(metrics.mean_mse), f"the {self.split} error", progress.epoch
             )
@@ -295,8 +317,12 @@ class Trainer:
         if epoch % settings.dead_code_interval != 0 or epoch > until:
             return 0
         source = generator(self.seed, Stream.REVIVAL, epoch)
-        donors = sample_rows(self.train, max(self.batch_size, _DONOR_ROWS), source)
-        return self.model.revive(donors, settings.dead_code_threshold, source)
+        count, threshold = max(self.batch_size, _DONOR_ROWS), settings.dead_code_threshold
+        if self.team is not None:
+            donors = self.team.sample_rows(self.train, count, source)
+            return self.team.revive(self.model, donors, threshold, source)
+        donors = sample_rows(self.train, count, source)
+        return self.model.revive(donors, threshold, source)
 
     def _tell_early_stop(self) -> None:
         watch = self.early_stopping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,7 @@ def evaluate(
     *,
     dead_codes: int | None = None,
     block_rows: int = _BLOCK_ROWS,
+    add_up: Callable[[Tensor], Tensor] | None = None,
 ) -> EvaluationMetrics:
     """Reconstructs normalised features ``x [B, N]`` from their codes and measures what is lost.
 
@@ -150,11 +151,12 @@ def evaluate(
         x: ``[B, N]`` float32, z-scored, columns grouped by category; B >= 1.
         dead_codes: codes unused over the last full training epoch, to be reported beside.
         block_rows: rows per forward pass.
+        add_up: sums over the processes that have parts of the rows; of a part without any rows too.
 
     Raises:
         InputError: no rows.
     """
-    if len(x) == 0:
+    if len(x) == 0 and add_up is None:
         raise InputError("evaluate needs at least 1 row, got x with shape [0, ...]")
     sizes = [size for levels in model.config.codebook_sizes for size in levels]
     total_codes = sum(sizes)
@@ -173,7 +175,14 @@ def evaluate(
             counts += torch.bincount(codes, minlength=total_codes)
     finally:
         model.train(was_training)
-    per_feature = (squared / len(x)).cpu().numpy()
+    num_rows = len(x)
+    if add_up is not None:
+        # float64 counts are exact up to 2^53.
+        rows = squared.new_tensor([num_rows])
+        packed = add_up(torch.cat([squared, counts.double(), rows]))
+        squared, counts = packed[: len(squared)], packed[len(squared) : -1].to(torch.int64)
+        num_rows = int(packed[-1])
+    per_feature = (squared / num_rows).cpu().numpy()
     per_category = np.split(per_feature, np.cumsum(model.config.category_sizes)[:-1])
     by_quantizer = np.split(counts.cpu().numpy(), ends[:-1].numpy())
     names = model.config.category_names
@@ -183,7 +192,7 @@ def evaluate(
         utilization_per_quantizer=tuple(utilization(c) for c in by_quantizer),
         perplexity=tuple(perplexity(c) for c in by_quantizer),
         bits=math.fsum(map(math.log2, sizes)),
-        rows=len(x),
+        rows=num_rows,
         dead_codes=dead_codes,
         dead_share=None if dead_codes is None else dead_codes / total_codes,
     )

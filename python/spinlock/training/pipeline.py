@@ -13,18 +13,23 @@ import torch
 from torch import Tensor
 
 from spinlock.data.table import FeatureTable
+from spinlock.distributed.launch import device_of_process, joined
+from spinlock.distributed.world import World, WorldError
 from spinlock.errors import CheckpointError, ConfigError
 from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
 from spinlock.training.checkpoint import SENSELESS, CheckpointWriter, SavedRun, read_run
 from spinlock.training.folder import RunDirectory
 from spinlock.training.interrupts import GracefulInterrupt
-from spinlock.training.loop import Trainer
+from spinlock.training.loop import Saver, Trainer
 from spinlock.training.metrics import EvaluationMetrics
 from spinlock.training.planning import precompute_compression_ratios
 from spinlock.training.prepare import ignore, prepare
 from spinlock.training.prepared import Prepared
 from spinlock.training.resume import check_nothing_later, prepare_resumed, resume_path
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
+from spinlock.training.shared_interrupt import SharedInterrupt
+from spinlock.training.shared_run import another_number_of_processes, lost_process, share_run
+from spinlock.training.team import SharedSaver, Team
 from spinlock.training.tensorboard import TensorBoardLog, require_tensorboard
 from spinlock.training.threads import limited_threads, threads_for
 from spinlock.training.weights import load_weights
@@ -127,13 +132,16 @@ def train(
             "--recompute-ratios would change the model that --resume continues: start a new run "
             "without --resume, or resume without --recompute-ratios"
         )
-    callback = CallbackList(callbacks)
     directory = RunDirectory(Path(config.training.checkpoint_dir))
     with ExitStack() as stack:
-        if not dry_run:
+        world = stack.enter_context(joined(config.device))
+        leads = world is None or world.first
+        callbacks = callbacks if leads else ()
+        callback = CallbackList(callbacks)
+        if not dry_run and leads:
             # Held before a checkpoint is looked for: another run must not write a later one.
             stack.enter_context(directory.held())
-        if config.logging.tensorboard_dir is not None and not dry_run:
+        if config.logging.tensorboard_dir is not None and not dry_run and leads:
             log = TensorBoardLog(Path(config.logging.tensorboard_dir), callback.on_event)
             callback = CallbackList([*callbacks, stack.enter_context(log)])
         if not directory.lock.supported:
@@ -143,6 +151,7 @@ def train(
             config,
             directory,
             callback,
+            world,
             table=table,
             resume=resume,
             dry_run=dry_run,
@@ -154,6 +163,7 @@ def _run(
     config: TrainConfig,
     directory: RunDirectory,
     callback: Callback,
+    world: World | None,
     *,
     table: FeatureTable | None,
     resume: str | Path | None,
@@ -162,37 +172,56 @@ def _run(
 ) -> TrainResult:
     """:func:`train` once the directory is held."""
     started = time.perf_counter()
-    device = find_device(config.device)
-    saved = None if resume is None else _read(resume, config, directory)
-    if saved is None:
-        prepared = prepare(
-            config, table=table, on_event=callback.on_event, recompute_ratios=recompute_ratios
-        )
-    else:
-        prepared = prepare_resumed(config, saved, callback.on_event, table)
-    callback.on_prepared(prepared)
-    with reproducible(config.random_seed, device):
-        rows = _to(prepared.train, device)
+    device = find_device(config.device if world is None else device_of_process(config.device))
+    saved, prepared, team = None, None, None
+    if world is None or world.first:
+        saved = None if resume is None else _read(resume, config, directory)
         if saved is None:
-            model = start_model(prepared, rows, callback.on_event)
+            prepared = prepare(
+                config, table=table, on_event=callback.on_event, recompute_ratios=recompute_ratios
+            )
+        else:
+            prepared = prepare_resumed(config, saved, callback.on_event, table)
+        callback.on_prepared(prepared)
+    saver: Saver | None = None
+    if prepared is not None:
+        saver = CheckpointWriter(directory, prepared, config.training.keep_checkpoints)
+    mine = prepared
+    if world is not None:
+        saved, saver = world.object_from_first(saved), SharedSaver(world, saver)
+        mine, team = share_run(prepared, config, world, table, callback.on_event)
+        prepared = prepared or mine
+    assert prepared is not None
+    assert mine is not None
+    with reproducible(config.random_seed, device):
+        rows = _to(mine.train, device)
+        if saved is None:
+            model = start_model(prepared, rows, callback.on_event, team)
         else:
             model = build_vqvae(prepared.model_config).to(device)
         trainer = Trainer(
             model,
             rows,
-            _to(prepared.validation, device),
+            _to(mine.validation, device),
             prepared.config.training,
             seed=config.random_seed,
             callback=callback,
-            saver=CheckpointWriter(directory, prepared, config.training.keep_checkpoints),
+            saver=saver,
+            team=team,
         )
         if saved is not None:
             _restore(trainer, saved, callback)
         interrupted = False
         if not dry_run:
-            _settle(trainer, directory, saved, callback)
-            with GracefulInterrupt() as interrupt:
-                interrupted = trainer.run(interrupt)
+            if world is None or world.first:
+                _settle(trainer, directory, saved, callback)
+            if team is not None:
+                team.share_best(trainer.progress)
+            with GracefulInterrupt() if team is None else SharedInterrupt() as interrupt:
+                try:
+                    interrupted = trainer.run(interrupt)
+                except WorldError as error:
+                    raise lost_process(error, trainer.checkpoint) from error
             if interrupted:
                 _tell_interrupted(trainer, interrupt, callback)
     best = trainer.progress.best_checkpoint
@@ -232,18 +261,27 @@ def find_device(name: str) -> torch.device:
 
 
 def start_model(
-    prepared: Prepared, rows: Tensor, on_event: EventHandler
+    prepared: Prepared, rows: Tensor, on_event: EventHandler, team: Team | None = None
 ) -> CategoricalHierarchicalVQVAE:
-    """The model that the plan describes, initialised from training rows ``[N, D]``."""
+    """The model that the plan describes, initialised from training rows ``[N, D]``.
+
+    Of a team each process has a part of the rows; process 0 initialises from a sample of all.
+    """
     model = build_vqvae(prepared.model_config).to(rows.device)
     source = generator(prepared.config.random_seed, Stream.INITIALISATION)
     settings = prepared.config.training
+    num_rows = len(rows) if team is None else team.train.total
+    sample = sample_rows if team is None else team.sample_rows
     with limited_threads(threads_for(model, settings.batch_size, settings.num_threads)):
-        model.initialize_from(sample_rows(rows, _INITIAL_ROWS, source), source)
+        chosen = sample(rows, _INITIAL_ROWS, source)
+        if team is None or team.world.first:
+            model.initialize_from(chosen, source)
+    if team is not None:
+        team.world.copy_from_first(list(model.state_dict().values()))
     count = sum(p.numel() for p in model.parameters())
     message = (
         f"model with {count:,} parameters and {prepared.plan.total_codes:,} codes initialised "
-        f"from {min(len(rows), _INITIAL_ROWS):,} training rows"
+        f"from {min(num_rows, _INITIAL_ROWS):,} training rows"
     )
     on_event(Event("initialised", message, {"parameters": count}))
     return model
@@ -276,6 +314,7 @@ def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
     if progress.step_in_epoch:
         where += f" and {counted(progress.step_in_epoch, 'step')}"
     done = "; the run was already finished" if trainer.finished else ""
+    done += another_number_of_processes(saved.trainer_state, trainer.team)
     details = {"epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch}
     callback.on_event(Event("resumed", f"continuing '{saved.path}' {where}{done}", details))
 

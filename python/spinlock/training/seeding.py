@@ -19,6 +19,7 @@ class Stream(IntEnum):
     INITIALISATION = 1
     REVIVAL = 2
     REFIT = 3
+    DROPOUT = 4
 
 
 def generator(seed: int, stream: Stream, epoch: int = 0) -> torch.Generator:
