@@ -77,6 +77,57 @@ def test_reordered_and_extra_columns_are_remarked(
     assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "u.npz").read_bytes()
 
 
+def test_a_folder_of_files_there_and_back(
+    run_command: RunCommand, folder: Path, tmp_path: Path
+) -> None:
+    with np.load(folder / "data.npz") as archive:
+        arrays = dict(archive)
+    (tmp_path / "in").mkdir()
+    per_row = [name for name, values in arrays.items() if len(values) == 600]
+    for part, rows in (("a", slice(0, 250)), ("b", slice(250, 600))):
+        cut = {name: arrays[name][rows] for name in per_row}
+        np.savez(tmp_path / "in" / f"{part}.npz", **(arrays | cut))
+    arguments = ("encode", folder / "run", "in", "-o", "tokens/", "--labels")
+    ended = run_command(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.endswith("uint8): 2 files in tokens\n")
+    (tmp_path / "tokens" / "b.parquet").unlink()
+    ended = run_command(*arguments)
+    assert ended.out.endswith("uint8): 2 files in tokens, 1 of them made before\n")
+    document = json.loads(run_command(*arguments, "--json").out)
+    assert document["output"] == "tokens"
+    assert document["files"] == ["a.parquet", "b.parquet"]
+    assert document["files_kept"] == 2
+    other = run_command(*arguments, "--sweeps", "1")
+    assert other.code == 2
+    assert "made of other data, by another model or with other options" in other.err
+    ended = run_command("decode", folder / "run", "tokens", "-o", "rows/")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "600 rows x 14 columns: 2 files in rows\n"
+    run_command("encode", folder / "run", folder / "data.npz", "-o", "whole.npz")
+    parts = [tmp_path / "tokens" / f"{part}.parquet" for part in "ab"]
+    with open_tokens(tmp_path / "whole.npz") as whole:
+        expected = np.concatenate(list(whole.blocks(1000)))
+    found = []
+    for part in parts:
+        with open_tokens(part) as file:
+            found += list(file.blocks(1000))
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
+def test_an_engine_that_cannot_be_is_said(run_command: RunCommand, folder: Path) -> None:
+    arguments = ("encode", folder / "run", folder / "data.npz", "-o")
+    ended = run_command(*arguments, "t.npz", "--engine", "ray")
+    assert ended.code == 2
+    assert "let --output 't.npz' name a folder, as in 't/'" in ended.err
+    ended = run_command(*arguments, "t/", "--engine", "spark")
+    assert ended.code == 2
+    assert "--engine is 'spark'; expected one of local, ray" in ended.err
+    ended = run_command("decode", folder / "run", "t.npz", "-o", "x.csv", "--engine", "ray")
+    assert ended.code == 2
+    assert "let --output 'x.csv' name a folder" in ended.err
+
+
 BAD = {
     "no output": (["encode", "RUN", "DATA"], 2, "Missing option"),
     "npy": (["encode", "RUN", "DATA", "-o", "t.npy"], 2, "no room for the token contract"),

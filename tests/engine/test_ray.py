@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import torch
 import ray_workers
 import spinlock.data.parts as parts_module
 from engine_data import config_of, shards, table_of
+from spinlock.cli.main import main
+from spinlock.config import dump_config
 from spinlock.data import open_dataset
 from spinlock.data.cleaning_passes import FiniteMoments
 from spinlock.data.parts import array_parts
@@ -147,5 +150,44 @@ def test_shards_are_encoded_and_decoded_as_here(
     back = decode_shards(trained.saved, tmp_path / "there", tmp_path / "back", engine=engine)
     for a, b in zip(rows.paths, back.paths, strict=True):
         assert parquet.read_table(a).equals(parquet.read_table(b))
-    with pytest.raises(ConfigError, match="--device cuda: the workers of --engine ray"):
+    with pytest.raises(ConfigError, match=r"--device cuda: the workers of --engine ray"):
         encode_shards(trained.saved, data, tmp_path / "x", engine=engine, device="cuda")
+
+
+@pytest.mark.usefixtures("cut")
+def test_the_command_line_measures_there_as_here(
+    engine: Engine, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert engine.name == "ray"
+    (tmp_path / "data").mkdir()
+    data = write_shards(trained, tmp_path / "data" / "in")
+    for command in (["diagnose", str(trained.folder), data], ["diagnose", str(trained.folder)]):
+        found = []
+        for name in ("local", "ray"):
+            assert main([*command, "--engine", name, "--json"]) == 0
+            found.append(json.loads(capsys.readouterr().out))
+        alike(found[1], found[0])
+    config = config_of(shards(tmp_path, "hdf5"), tmp_path)
+    file = tmp_path / "run.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    plans = []
+    for name in ("local", "ray"):
+        assert main(["analyze", "--config", str(file), "--json", "--engine", name]) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    assert plans[0] == plans[1]
+
+
+def alike(a: Any, b: Any) -> None:
+    """The same but for the last digits of sums."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            alike(a[key], b[key])
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            alike(one, other)
+    elif isinstance(a, float):
+        assert a == pytest.approx(b, rel=1e-12, abs=1e-15)
+    else:
+        assert a == b

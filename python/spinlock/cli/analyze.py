@@ -38,6 +38,8 @@ def analyze(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --figure replace a file of any kind.")
     ] = False,
+    engine: opt.EngineOption = "local",
+    address: opt.AddressOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
@@ -63,6 +65,8 @@ def analyze(
             as_json=as_json,
             with_curve=curve or figure is not None,
             drawing=drawing,
+            engine=engine,
+            address=address,
         )
 
 
@@ -74,6 +78,8 @@ def print_analysis(
     as_json: bool = False,
     with_curve: bool = False,
     drawing: Path | None = None,
+    engine: str = "local",
+    address: str | None = None,
 ) -> None:
     """Runs the pipeline up to the first step and prints what came out.
 
@@ -84,6 +90,8 @@ def print_analysis(
         as_json: print one JSON document instead of tables.
         with_curve: measure errors against bits as well.
         drawing: the file to draw them into, if any.
+        engine, address: what reads and measures the data, as in
+            :func:`~spinlock.engine.open_engine`.
 
     Raises:
         SpinlockError: whatever a run with this configuration would raise before it.
@@ -92,14 +100,20 @@ def print_analysis(
     from spinlock.cli.announcer import Announcer
     from spinlock.cli.plan import prepared_json, prepared_lines, print_plan
     from spinlock.cli.terminal import Terminal
+    from spinlock.engine import open_engine
     from spinlock.report.budget_text import budget_table
     from spinlock.report.figure_files import write_budget_figure
     from spinlock.training.pipeline import analyze as prepare_run
     from spinlock.training.planning import budget_curve_of
 
     terminal = Terminal.open(verbosity)
-    with Announcer(terminal, interval_seconds=config.logging.interval_seconds) as announcer:
-        prepared = prepare_run(config, on_event=announcer.event, recompute_ratios=recompute_ratios)
+    with (
+        Announcer(terminal, interval_seconds=config.logging.interval_seconds) as announcer,
+        open_engine(engine, address) as worker,
+    ):
+        prepared = prepare_run(
+            config, on_event=announcer.event, recompute_ratios=recompute_ratios, engine=worker
+        )
         found = budget_curve_of(prepared) if with_curve else None
     if as_json:
         tree = prepared_json(prepared)

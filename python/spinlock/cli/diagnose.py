@@ -16,6 +16,7 @@ from spinlock.errors import ConfigError
 
 if TYPE_CHECKING:
     from spinlock.cli.terminal import Terminal
+    from spinlock.engine import Engine
     from spinlock.tokens.diagnosis import Diagnosis
     from spinlock.tokens.diagnosis_rows import RowSource
     from spinlock.training.checkpoint import SavedModel
@@ -61,6 +62,8 @@ def diagnose(
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1 or auto.")] = "cpu",
+    engine: opt.EngineOption = "local",
+    address: opt.AddressOption = None,
     quiet: opt.QuietOption = False,
     traceback: opt.TracebackOption = False,  # noqa: ARG001
 ) -> None:
@@ -79,7 +82,7 @@ def diagnose(
         _check_outputs(html, figures, overwrite=overwrite)
         _run(
             checkpoint, data, split or _VALIDATION, max_rows, html, figures, device,
-            overwrite=overwrite, as_json=as_json, quiet=quiet,
+            overwrite=overwrite, as_json=as_json, quiet=quiet, engine=engine, address=address,
         )  # fmt: skip
 
 
@@ -106,10 +109,12 @@ def _check_outputs(html: Path | None, figures: Path | None, *, overwrite: bool) 
 def _run(
     checkpoint: str, data: str | None, split: Any, max_rows: int | None, html: Path | None,
     figures: Path | None, device: str, *, overwrite: bool, as_json: bool, quiet: bool,
+    engine: str, address: str | None,
 ) -> None:  # fmt: skip
     from spinlock.cli.row_progress import RowProgress
     from spinlock.cli.terminal import Terminal
     from spinlock.config.paths import expand_user
+    from spinlock.engine import open_engine
     from spinlock.tokens.diagnosis_rows import diagnose as measure
     from spinlock.training.checkpoint import load_model
     from spinlock.training.pipeline import find_device
@@ -118,11 +123,12 @@ def _run(
     where = find_device(device)
     saved = load_model(expand_user(checkpoint, "CKPT"))
     with (
-        _source(saved, data, split, max_rows, terminal) as source,
+        open_engine(engine, address) as worker,
+        _source(saved, data, split, max_rows, terminal, worker) as source,
         RowProgress(terminal) as bar,
     ):
         found = measure(
-            saved, source, device=str(where),
+            saved, source, device=str(where), engine=worker,
             on_progress=lambda done, total: bar.update("measuring", done, total),
         )  # fmt: skip
     _print(found, source, saved, terminal, as_json=as_json)
@@ -133,14 +139,16 @@ def _run(
 
 @contextmanager
 def _source(
-    saved: SavedModel, data: str | None, split: Any, max_rows: int | None, terminal: Terminal
-) -> Iterator[RowSource]:
+    saved: SavedModel, data: str | None, split: Any, max_rows: int | None, terminal: Terminal,
+    engine: Engine,
+) -> Iterator[RowSource]:  # fmt: skip
     from spinlock.cli.announcer import Announcer
     from spinlock.tokens.diagnosis_rows import dataset_rows, own_rows
 
     if data is None:
         with Announcer(terminal) as announcer:
-            rows = own_rows(saved, split, max_rows=max_rows, on_event=announcer.event)
+            told = announcer.event
+            rows = own_rows(saved, split, max_rows=max_rows, on_event=told, engine=engine)
         yield rows
         return
     from spinlock.config.paths import expand_user

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spinlock.cli import options as opt
+from spinlock.cli.outputs import files_of, names_folder, place_of, require_folder, told_place
 from spinlock.cli.session import Session
 
 if TYPE_CHECKING:
+    from spinlock.cli.terminal import Terminal
     from spinlock.tokens.encoding import Written
+    from spinlock.tokens.file_work import WrittenFiles
     from spinlock.training.saved import SavedModel
 
 _LISTED = 10
@@ -21,7 +24,7 @@ CheckpointArgument = Annotated[
     str, typer.Argument(metavar="CKPT", help="A checkpoint folder or checkpoint directory.")
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+    bool, typer.Option("--overwrite", help="Replace output files that exist.")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document about what was written.")
@@ -41,7 +44,13 @@ def encode(
         ),
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Ends in .npz or .parquet.")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Ends in .npz or .parquet; or a folder, ending in /: one Parquet file per file.",
+        ),
     ],
     device: WorkDeviceOption = "cpu",
     beam: Annotated[
@@ -81,6 +90,8 @@ def encode(
             help="Leave out columns that the model does not know, instead of refusing them.",
         ),
     ] = False,
+    engine: opt.EngineOption = "local",
+    address: opt.AddressOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: opt.QuietOption = False,
@@ -93,32 +104,30 @@ def encode(
     """
     session = context.find_object(Session) or Session()
     with session.reporting():
-        from spinlock.cli.row_progress import RowProgress
         from spinlock.cli.terminal import Terminal
         from spinlock.config.paths import expand_user
-        from spinlock.tokens.encoding import encode_dataset
-        from spinlock.tokens.files import ENDINGS
-        from spinlock.tokens.output import check_output
-        from spinlock.training.checkpoint import load_model
 
         terminal = Terminal.open("quiet" if quiet else "normal")
-        source, path = expand_user(data, "DATA"), Path(expand_user(output, "--output"))
-        check_output(path, ENDINGS, overwrite=overwrite, reads=source)
-        saved = load_model(expand_user(checkpoint, "CKPT"))
-        with RowProgress(terminal) as bar:
-            written = encode_dataset(
-                saved,
-                source,
-                path,
-                lambda done, total: bar.update("encoding", done, total),
-                device=device,
-                beam=beam,
-                sweeps=sweeps,
-                own_error_limit=own_error_limit,
-                labels=labels,
-                ignore_extra_columns=ignore_extra_columns,
-                overwrite=overwrite,
-            )
+        options = {
+            "device": device,
+            "beam": beam,
+            "sweeps": sweeps,
+            "own_error_limit": own_error_limit,
+            "labels": labels,
+            "ignore_extra_columns": ignore_extra_columns,
+            "overwrite": overwrite,
+        }
+        output = expand_user(output, "--output")
+        require_folder(output, engine)
+        saved, written = _encode(
+            expand_user(checkpoint, "CKPT"),
+            expand_user(data, "DATA"),
+            output,
+            terminal,
+            options,
+            engine=engine,
+            address=address,
+        )
         if written.reordered:
             terminal.remark("the columns came in another order than the model's: put right by name")
         if written.ignored:
@@ -126,20 +135,48 @@ def encode(
         if as_json:
             terminal.result(json.dumps(_document(written, saved), indent=2))
         elif quiet:
-            terminal.result(str(written.path))
+            terminal.result(str(place_of(written)))
         else:
             contract = saved.contract
             terminal.result(
                 f"{written.rows:,} rows x {written.columns} tokens ({contract.bits:.2f} bits per "
-                f"row, {contract.token_dtype}): {written.path}"
+                f"row, {contract.token_dtype}): {told_place(written)}"
             )
         terminal.finish()
 
 
-def _document(written: Written, saved: SavedModel) -> dict[str, object]:
+def _encode(
+    checkpoint: str, source: str, output: str, terminal: Terminal, options: dict[str, Any],
+    *, engine: str, address: str | None,
+) -> tuple[SavedModel, Written | WrittenFiles]:  # fmt: skip
+    from spinlock.cli.row_progress import RowProgress
+    from spinlock.engine import open_engine
+    from spinlock.tokens.encoding import encode_dataset
+    from spinlock.tokens.files import ENDINGS
+    from spinlock.tokens.output import check_output
+    from spinlock.tokens.sharded import encode_shards
+    from spinlock.training.checkpoint import load_model
+
+    path, folder = Path(output), names_folder(output)
+    if not folder:
+        check_output(path, ENDINGS, overwrite=options["overwrite"], reads=source)
+    saved = load_model(checkpoint)
+    with open_engine(engine, address) as worker, RowProgress(terminal) as bar:
+
+        def on_progress(done: int, total: int | None) -> None:
+            bar.update("encoding", done, total)
+
+        if folder:
+            written = encode_shards(saved, source, path, on_progress, engine=worker, **options)
+            return saved, written
+        return saved, encode_dataset(saved, source, path, on_progress, **options)
+
+
+def _document(written: Written | WrittenFiles, saved: SavedModel) -> dict[str, object]:
     return {
         "checkpoint": str(saved.path),
-        "output": str(written.path),
+        "output": str(place_of(written)),
+        **files_of(written),
         "rows": written.rows,
         "labels": written.labels,
         "columns_reordered": written.reordered,
@@ -148,7 +185,7 @@ def _document(written: Written, saved: SavedModel) -> dict[str, object]:
     }
 
 
-def _extra(written: Written) -> str:
+def _extra(written: Written | WrittenFiles) -> str:
     from spinlock.data.table import listed
 
     noun = "column" if len(written.ignored) == 1 else "columns"

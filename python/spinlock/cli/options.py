@@ -59,6 +59,24 @@ SetOption = Annotated[
         help="Set any key, such as model.hierarchy=independent; may be repeated.",
     ),
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What reads and works on the data: local (this process) or ray.",
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        show_default=False,
+        help="With --engine ray, the cluster: auto, host:port or ray://host:port; left out: the "
+        "one that RAY_ADDRESS names, else one on this machine for as long as the command runs.",
+    ),
+]
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say what cleaning did, column by column.")
 ]

@@ -57,6 +57,8 @@ def train_vqvae(
             "--dry-run", help="Do everything up to the first step, print the plan, write nothing."
         ),
     ] = False,
+    engine: opt.EngineOption = "local",
+    address: opt.AddressOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
@@ -89,7 +91,14 @@ def train_vqvae(
         if dry_run:
             from spinlock.cli.analyze import print_analysis
 
-            print_analysis(loaded, verbosity, recompute_ratios=recompute_ratios, as_json=as_json)
+            print_analysis(
+                loaded,
+                verbosity,
+                recompute_ratios=recompute_ratios,
+                as_json=as_json,
+                engine=engine,
+                address=address,
+            )
         else:
             interrupted = _train(
                 loaded,
@@ -98,6 +107,8 @@ def train_vqvae(
                 resume=resume,
                 recompute_ratios=recompute_ratios,
                 as_json=as_json,
+                engine=engine,
+                address=address,
             )
     if interrupted:
         session.stop_interrupted()
@@ -111,12 +122,15 @@ def _train(
     resume: str | None,
     recompute_ratios: bool,
     as_json: bool,
+    engine: str,
+    address: str | None,
 ) -> bool:
     """Runs the training; True where a signal ended it."""
     if resume is not None:
         session.resume_command = shlex.join(["spinlock", *session.arguments])
     from spinlock.cli.progress import TrainingProgress
     from spinlock.cli.terminal import Terminal
+    from spinlock.engine import open_engine
     from spinlock.training.pipeline import train
 
     leads = rank_of_launch() == 0
@@ -126,14 +140,22 @@ def _train(
         session.saved = path
         session.resume_command = resume_command(session.arguments)
 
-    with TrainingProgress(
-        terminal,
-        interval_seconds=config.logging.interval_seconds,
-        on_saved=saved,
-        show_plan=not as_json,
-    ) as progress:
+    with (
+        TrainingProgress(
+            terminal,
+            interval_seconds=config.logging.interval_seconds,
+            on_saved=saved,
+            show_plan=not as_json,
+        ) as progress,
+        # Of several processes the first prepares the run for all.
+        open_engine(engine, address) if leads else open_engine() as worker,
+    ):
         result = train(
-            config, resume=resume, recompute_ratios=recompute_ratios, callbacks=[progress]
+            config,
+            resume=resume,
+            recompute_ratios=recompute_ratios,
+            callbacks=[progress],
+            engine=worker,
         )
     if leads and not result.interrupted:
         if as_json:

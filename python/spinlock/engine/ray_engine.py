@@ -36,11 +36,13 @@ class RayEngine:
             EngineError: Ray failed, or ``work`` raised anything else.
         """
         import ray.data
+        from ray import cloudpickle
         from ray.exceptions import RayError
 
         if not parts:
             return
-        items = [{_INDEX: i, _PART: pickle.dumps(part)} for i, part in enumerate(parts)]
+        # Also parts whose classes a script or a notebook defines.
+        items = [{_INDEX: i, _PART: cloudpickle.dumps(part)} for i, part in enumerate(parts)]
         with _settings():
             tasks = ray.data.from_items(items, override_num_blocks=len(items))
             done = tasks.map_batches(
@@ -134,13 +136,9 @@ def connected(address: str | None) -> Iterator[RayEngine]:
     if ray.is_initialized():
         yield RayEngine()
         return
+    own: dict[str, Any] = {} if address is not None else {"include_dashboard": False}
     try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **({} if address is not None else {"include_dashboard": False}),
-        )
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = "on this machine" if address is None else f"at {address!r}"
         raise ConfigError(f"--engine ray: no cluster {where}: {_first_line(error)}") from error

@@ -104,6 +104,10 @@ class DiagnosisPass:
             own.merge(new)
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What was measured, without the model: enough to be merged into another pass."""
+        return {k: v for k, v in vars(self).items() if k not in ("saved", "model", "device")}
+
     def finalise(self) -> Diagnosis:
         """The figures of all rows so far.
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spinlock.data.columns import match_columns
+from spinlock.data.parts import RowPart, array_parts, parts_of_rows
 from spinlock.data.sampling import sample_rows
+from spinlock.engine import IN_PROCESS, Engine, map_reduce
 from spinlock.errors import ConfigError, DataError
 from spinlock.tokens.diagnosis import Diagnosis
 from spinlock.tokens.diagnosis_pass import DiagnosisPass
+from spinlock.tokens.file_work import require_local_work
 from spinlock.training.callbacks import Event
 from spinlock.training.prepare import data_fingerprint, ignore, load, split
 from spinlock.training.source import open_source, source_text
@@ -25,9 +29,7 @@ if TYPE_CHECKING:
     from spinlock.training.checkpoint import SavedModel
 
 Split = Literal["validation", "training", "all"]
-Blocks = Iterator[NDArray[np.float32]]
 
-_BLOCK_ROWS = 8_192
 _KNOWN = "no rows were held out in training: these are rows that the model knows"
 _CHANGED = (
     "the data set has changed since the model was trained: held-out rows may be others than then, "
@@ -37,13 +39,14 @@ _CHANGED = (
 
 @dataclass(frozen=True)
 class RowSource:
-    """Raw rows for a diagnosis, in the columns of a model.
+    """Raw rows for a diagnosis.
 
     Attributes:
         data: the data set, for headings.
         rows: which of its rows, for headings, such as ``359 held-out rows``.
         num_rows: how many.
-        blocks: starts an iteration over them, ``[n, D]``.
+        parts: of them, wherever they are.
+        order: where the model's columns lie among theirs.
         data_changed: the data set is another than the model was trained on; None where that is
             not known, as for data sets that the model never saw.
         notes: what the reader should know about the choice of rows.
@@ -52,7 +55,8 @@ class RowSource:
     data: str
     rows: str
     num_rows: int
-    blocks: Callable[[], Blocks]
+    parts: Sequence[RowPart]
+    order: NDArray[np.int64]
     data_changed: bool | None = None
     notes: tuple[str, ...] = ()
 
@@ -63,6 +67,7 @@ def own_rows(
     *,
     max_rows: int | None = None,
     on_event: EventHandler = ignore,
+    engine: Engine = IN_PROCESS,
 ) -> RowSource:
     """Rows of the data set that the model was trained on, split as it was split then.
 
@@ -72,6 +77,7 @@ def own_rows(
             ``validation`` means the training rows.
         max_rows: a uniform sample of so many.
         on_event: is told what was loaded, and each of the notes.
+        engine: reads the data set.
 
     Raises:
         DataError: the data set cannot be read, or has other columns by now.
@@ -82,7 +88,7 @@ def own_rows(
         raise ConfigError(f"split {split_name!r}: expected validation, training or all")
     try:
         with open_source(saved.config, None) as source:
-            table = load(saved.config, source, on_event)
+            table = load(saved.config, source, on_event, engine)
     except DataError as error:
         raise DataError(
             f"{error}\nThis is the data set that the model was trained on; name the data to "
@@ -109,11 +115,11 @@ def own_rows(
     if changed:
         notes.append(_note("data_changed", _CHANGED, on_event))
 
-    def blocks() -> Blocks:
-        for start in range(0, len(chosen), _BLOCK_ROWS):
-            yield table.features[chosen[start : start + _BLOCK_ROWS]][:, order]
-
-    return RowSource(source_text(saved.config), rows, len(chosen), blocks, changed, tuple(notes))
+    everything = len(chosen) == table.num_rows
+    parts = array_parts(table.features if everything else table.features[chosen])
+    return RowSource(
+        source_text(saved.config), rows, len(chosen), parts, order, changed, tuple(notes)
+    )
 
 
 def dataset_rows(saved: SavedModel, dataset: Dataset, *, max_rows: int | None = None) -> RowSource:
@@ -127,21 +133,12 @@ def dataset_rows(saved: SavedModel, dataset: Dataset, *, max_rows: int | None = 
     order = _columns(saved, dataset.names, dataset.where)
     count = dataset.num_rows
     rows = counted(count, "row")
-    chosen = None
+    parts: Sequence[RowPart] = dataset.parts()
     if max_rows is not None and max_rows < count:
         rows = f"{max_rows:,} of {rows}"
-        chosen = sample_rows(count, max_rows, saved.config.random_seed)
-
-    def blocks() -> Blocks:
-        first = 0
-        for block in dataset.blocks(_BLOCK_ROWS):
-            if chosen is not None:
-                start, end = np.searchsorted(chosen, [first, first + len(block)])
-                first += len(block)
-                block = block[chosen[start:end] - (first - len(block))]
-            yield block[:, order]
-
-    return RowSource(dataset.where, rows, count if chosen is None else len(chosen), blocks)
+        parts = parts_of_rows(parts, sample_rows(count, max_rows, saved.config.random_seed))
+        count = max_rows
+    return RowSource(dataset.where, rows, count, parts, order)
 
 
 def diagnose(
@@ -150,24 +147,40 @@ def diagnose(
     *,
     device: str = "cpu",
     on_progress: Callable[[int, int | None], None] | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Diagnosis:
-    """Measures a model on rows, block by block.
+    """Measures a model on rows, part by part.
 
     Args:
         saved: the model; it is moved to ``device``.
         source: as :func:`own_rows` and :func:`dataset_rows` give it.
         device: where the network runs.
         on_progress: is told of rows done and rows in all.
+        engine: works on the parts.  Counts are the same on every engine; sums may differ in their
+            last digits where workers multiply matrices with another number of threads.
 
     Raises:
         DataError: no rows, or rows that cannot be read.
+        ConfigError: a device that the engine's workers do not have.
     """
-    found = DiagnosisPass(saved, device=device, seed=saved.config.random_seed)
-    for block in source.blocks():
-        found.update(block)
+    require_local_work(device, engine)
+    done = 0
+
+    def told(rows: int) -> None:
+        nonlocal done
+        done += rows
         if on_progress is not None:
-            on_progress(found.num_rows, source.num_rows)
-    return found.finalise()
+            on_progress(done, source.num_rows)
+
+    # Parts of a sample may have no rows at all.
+    parts = [part for part in source.parts if part.num_rows]
+    make_state = partial(DiagnosisPass, saved, device=device, seed=saved.config.random_seed)
+    change = partial(_in_order, source.order)
+    return map_reduce(engine, parts, make_state, change, told).finalise()
+
+
+def _in_order(order: NDArray[np.int64], block: NDArray[np.float32]) -> NDArray[np.float32]:
+    return block[:, order]
 
 
 def _note(kind: str, message: str, on_event: EventHandler) -> str:

@@ -45,6 +45,7 @@ def encode_shards(
     block_rows: int = 8192,
     beam: int = 1,
     sweeps: int = 0,
+    own_error_limit: float | None = None,
     labels: bool = False,
     ignore_extra_columns: bool = False,
     overwrite: bool = False,
@@ -56,8 +57,8 @@ def encode_shards(
     same model and in the same way, are kept.
 
     Args:
-        saved, data, device, block_rows, beam, sweeps, labels, ignore_extra_columns: as in
-            :func:`~spinlock.tokens.encoding.encode_dataset`.
+        saved, data, device, block_rows, beam, sweeps, own_error_limit, labels,
+            ignore_extra_columns: as in :func:`~spinlock.tokens.encoding.encode_dataset`.
         folder: of the token files, named after the files of the data set; made if missing.
         on_progress: is called with rows done and rows in all.
         engine: works on the files.
@@ -73,7 +74,12 @@ def encode_shards(
     with opened_for(saved, data) as dataset:
         order = columns_for(saved, dataset, ignore_extra_columns=ignore_extra_columns)
         ignored = unknown_columns(saved, dataset)
-        wanted = {"beam": beam, "sweeps": sweeps, "labels": labels}
+        wanted = {
+            "beam": beam,
+            "sweeps": sweeps,
+            "own_error_limit": own_error_limit,
+            "labels": labels,
+        }
         works = plan_files(_files(dataset), home, saved.contract, wanted, overwrite=overwrite)
     how = {"device": device, "block_rows": block_rows, "ignore_extra_columns": ignore_extra_columns}
     kept = do_files(engine, _Encode(saved, wanted | how), works, on_progress)

@@ -15,6 +15,7 @@ from torch import Tensor
 from spinlock.data.table import FeatureTable
 from spinlock.distributed.launch import device_of_process, joined
 from spinlock.distributed.world import World, WorldError
+from spinlock.engine import IN_PROCESS, Engine
 from spinlock.errors import CheckpointError, ConfigError
 from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
 from spinlock.training.checkpoint import SENSELESS, CheckpointWriter, SavedRun, read_run
@@ -77,6 +78,7 @@ def analyze(
     table: FeatureTable | None = None,
     on_event: EventHandler = ignore,
     recompute_ratios: bool = False,
+    engine: Engine = IN_PROCESS,
 ) -> Prepared:
     """Everything up to the first step on real data: what a dry run does; writes nothing.
 
@@ -89,7 +91,9 @@ def analyze(
     device = find_device(config.device)
     if config.logging.tensorboard_dir is not None:
         require_tensorboard()
-    prepared = prepare(config, table=table, on_event=on_event, recompute_ratios=recompute_ratios)
+    prepared = prepare(
+        config, table=table, on_event=on_event, recompute_ratios=recompute_ratios, engine=engine
+    )
     with reproducible(config.random_seed, device):
         start_model(prepared, _to(prepared.train, device), on_event)
     return prepared
@@ -103,6 +107,7 @@ def train(
     dry_run: bool = False,
     recompute_ratios: bool = False,
     callbacks: Sequence[Callback] = (),
+    engine: Engine = IN_PROCESS,
 ) -> TrainResult:
     """Runs a configuration from its data set to a trained model in ``training.checkpoint_dir``.
 
@@ -121,6 +126,8 @@ def train(
         dry_run: stop before the first step; writes nothing.
         recompute_ratios: measure ``auto`` ratios although the configuration carries computed ones.
         callbacks: are told of events, steps, epochs and checkpoints.
+        engine: reads the data set and measures it, as in
+            :func:`~spinlock.training.prepare.prepare`; training is here in any case.
 
     Raises:
         ConfigError: a configuration that does not fit the data, the device or the resumed run.
@@ -156,6 +163,7 @@ def train(
             resume=resume,
             dry_run=dry_run,
             recompute_ratios=recompute_ratios,
+            engine=engine,
         )
 
 
@@ -169,6 +177,7 @@ def _run(
     resume: str | Path | None,
     dry_run: bool,
     recompute_ratios: bool,
+    engine: Engine,
 ) -> TrainResult:
     """:func:`train` once the directory is held."""
     started = time.perf_counter()
@@ -178,10 +187,14 @@ def _run(
         saved = None if resume is None else _read(resume, config, directory)
         if saved is None:
             prepared = prepare(
-                config, table=table, on_event=callback.on_event, recompute_ratios=recompute_ratios
+                config,
+                table=table,
+                on_event=callback.on_event,
+                recompute_ratios=recompute_ratios,
+                engine=engine,
             )
         else:
-            prepared = prepare_resumed(config, saved, callback.on_event, table)
+            prepared = prepare_resumed(config, saved, callback.on_event, table, engine)
         callback.on_prepared(prepared)
     saver: Saver | None = None
     if prepared is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spinlock.config.paths import expand_user
 from spinlock.data.table import FeatureTable
+from spinlock.engine import IN_PROCESS, Engine
 from spinlock.errors import CheckpointError, ConfigError, DataError
 from spinlock.training.callbacks import EventHandler
 from spinlock.training.checkpoint import SavedRun, find_checkpoint
@@ -80,10 +81,11 @@ def prepare_resumed(
     saved: SavedRun,
     on_event: EventHandler,
     table: FeatureTable | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Prepared:
     """What :func:`~spinlock.training.prepare.prepare` gave the run, from its checkpoint.
 
-    The data set is read again and must be the same; nothing is fitted again.
+    The data set is read again, by ``engine``, and must be the same; nothing is fitted again.
 
     Raises:
         ConfigError: a key differs that would change the result.
@@ -92,7 +94,7 @@ def prepare_resumed(
     config = about(config, table)
     _check_config(config, saved)
     with open_source(config, table) as source:
-        table = load(config, source, on_event)
+        table = load(config, source, on_event, engine)
     fingerprint = data_fingerprint(table)
     if fingerprint != saved.data_fingerprint:
         schema = "columns" if table.names != saved.preprocessing.names else "values"
