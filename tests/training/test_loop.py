@@ -183,3 +183,30 @@ FORMS: list[dict[str, Any]] = [
         "early_stopping_patience": 9,
     },
 ]
+
+
+@pytest.mark.parametrize("hierarchy", ["residual", "independent"])
+def test_autocast_lowers_steps_and_nothing_that_is_kept_or_measured(hierarchy: str) -> None:
+    def run(**settings: Any) -> tuple[EpochRecord, set[tuple[bool, torch.dtype]], torch.nn.Module]:
+        record, seen = Record(), set()
+        options = {"model": {"hierarchy": hierarchy}, "num_epochs": 30, **settings}
+        trainer = reproducibly(lambda: make_trainer(record, **options))
+        trainer.model.decoder.register_forward_hook(
+            lambda module, _, out: seen.add((module.training, out.dtype))
+        )
+        trainer.run()
+        return record.epochs[-1], seen, trainer.model
+
+    full, exact, _ = run()
+    lower, lowered, model = run(autocast="bfloat16")
+    assert exact == {(True, torch.float32), (False, torch.float32)}
+    assert lowered == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {t.dtype for t in model.state_dict().values()} <= {
+        torch.float32,
+        torch.int64,
+        torch.bool,
+    }
+    assert full.validation is not None
+    assert lower.validation is not None
+    assert lower.validation.mean_mse == pytest.approx(full.validation.mean_mse, rel=0.25)
+    assert lower.validation.mean_mse != full.validation.mean_mse

@@ -34,6 +34,7 @@ class TrainingConfig(Section):
     scheduler: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Positive | None = None
+    autocast: Literal["bfloat16"] | None = None
     num_threads: Count | None = None
     cuda_graph: Literal["auto"] | bool = "auto"
     checkpoint_dir: Text = "checkpoints/vqvae"

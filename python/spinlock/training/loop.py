@@ -259,7 +259,10 @@ class Trainer:
 
     def _train_step(self, batch: Tensor) -> dict[str, Tensor]:
         """What a CUDA graph may hold: it waits for nothing, and moves nothing in memory."""
-        losses = self.model(batch).losses
+        lower = self.settings.autocast is not None
+        # Each weight is used once in a step: nothing is gained by keeping it in bfloat16.
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
+            losses = self.model(batch).losses
         self.optimizer.zero_grad(set_to_none=True)
         if self.team is None:
             losses["total"].backward()
