@@ -1,12 +1,16 @@
 """The run behind the memory figures goes through on a small table; the page says its figures."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.out_of_core import FAMILIES, main, markdown, rendered, write_table
+from bench.process_memory import TreeMemory
 from bench.quality_grid import RESULTS
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +37,27 @@ def test_every_command_goes_through_and_is_recorded(
     commands = [step["command"].split()[0] for step in steps]
     assert commands == ["analyze", "train-vqvae", "encode", "decode"]
     assert all(step["peak_bytes"] > 50e6 for step in steps)
+    assert json.loads(record.read_text())["files"] == 1
     assert "| `spinlock encode` |" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_memory_of_a_tree_counts_children_and_shared_pages_once() -> None:
+    touch = "import mmap, os; m = mmap.mmap(-1, 64 << 20); m.write(b'x' * (64 << 20)); "
+    forks = touch + "[os.fork() for _ in range(2)]; m[:]; print('on', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", forks], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        with TreeMemory(process.pid) as memory:
+            assert process.stdout is not None
+            for _ in range(4):
+                process.stdout.readline()
+            while memory.processes < 4 or memory.peak_bytes == 0:
+                time.sleep(0.05)
+        process.kill()
+    # The 64 MiB are shared by four processes, of which each copies them once to look at them.
+    assert 64 << 20 < memory.peak_bytes < 5.5 * (64 << 20)
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_written(

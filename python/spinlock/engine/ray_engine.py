@@ -42,7 +42,8 @@ class RayEngine:
         if not parts:
             return
         # Also parts whose classes a script or a notebook defines.
-        items = [{_INDEX: i, _PART: cloudpickle.dumps(part)} for i, part in enumerate(parts)]
+        packed: Callable[[P], bytes] = cloudpickle.dumps
+        items = [{_INDEX: i, _PART: packed(part)} for i, part in enumerate(parts)]
         with _settings():
             tasks = ray.data.from_items(items, override_num_blocks=len(items))
             done = tasks.map_batches(
@@ -133,6 +134,8 @@ def connected(address: str | None) -> Iterator[RayEngine]:
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray Data: pip install 'spinlock-vq[ray]'") from error
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It warns that there are no bars, which is as wanted.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield RayEngine()
         return
