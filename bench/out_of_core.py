@@ -178,20 +178,26 @@ def measured(
 def markdown(record: dict[str, Any]) -> str:
     """The record as a sentence and a Markdown table."""
     files = record.get("files", 1)
+    # A process does not know the processor time of workers that Ray has started.
+    last = "processes" if "processes" in record["steps"][0] else "processor"
     lines = [
         f"{record['rows']:,} rows x {record['columns']} columns, {record['bytes'] / 1e9:.1f} GB"
         f"{f' in {files} files' if files > 1 else ''}; "
         f"trained on a sample of {record['sample']:,} rows for {record['epochs']} epochs.",
         "",
-        "| command | peak memory | wall | processor |",
+        f"| command | peak memory | wall | {last} |",
         "|---|---|---|---|",
     ]
     lines += [
         f"| `spinlock {step['command']}` | {step['peak_bytes'] / 1e9:.2f} GB "
-        f"| {step['seconds']:.0f} s | {step['cpu_seconds']:.0f} s |"
+        f"| {step['seconds']:.0f} s | {_last(step)} |"
         for step in record["steps"]
     ]
     return "\n".join(lines)
+
+
+def _last(step: dict[str, Any]) -> str:
+    return str(step.get("processes", f"{step['cpu_seconds']:.0f} s"))
 
 
 def rendered(page: str) -> str:

@@ -68,9 +68,12 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_page_holds_the_recorded_figures() -> None:
-    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    record = json.loads((RESULTS / "out-of-core.json").read_text(encoding="utf-8"))
-    assert markdown(record) in page
+@pytest.mark.parametrize(
+    ("name", "record"), [("training", "out-of-core.json"), ("engines", "out-of-core-ray.json")]
+)
+def test_the_page_holds_the_recorded_figures(name: str, record: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    found = json.loads((RESULTS / record).read_text(encoding="utf-8"))
+    assert markdown(found) in page
     assert rendered(page) == page
-    assert max(step["peak_bytes"] for step in record["steps"]) < 2e9 < record["bytes"]
+    assert max(step["peak_bytes"] for step in found["steps"]) < 4e9 < found["bytes"]
