@@ -53,7 +53,7 @@ void pack_brief(std::uint32_t* memory, CodebookPanels& panels) {
 }
 
 bool brief_pays(std::int64_t num_rows, std::int64_t num_codes, std::int64_t dim) {
-  return num_rows >= 512 && dim >= 8 && num_codes >= 128 && num_codes * dim >= 32768;
+  return num_rows >= 128 && dim >= 8 && num_codes >= 128 && num_codes * dim >= 32768;
 }
 
 }  // namespace spinlock
