@@ -4,7 +4,9 @@ Shapes and pointers are checked by the ops layer; here they are taken as they co
 """
 
 if __name__ != "spinlock.kernels":
-    raise ImportError(
-        f"kernels: expected to be imported as 'spinlock.kernels', got {__name__!r}: a second "
-        "module object of the same file would compile everything twice; import spinlock.kernels"
-    )
+    # Libraries that look for an optional package of this name find one without a version; a second
+    # copy of the modules would compile everything twice.
+    __path__ = []
+
+    def __getattr__(name: str) -> object:
+        raise AttributeError(f"{__name__}.{name}: import spinlock.kernels, which this is a part of")

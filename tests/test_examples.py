@@ -25,6 +25,8 @@ def test_the_walk_finds_the_modules() -> None:
 
 @pytest.mark.parametrize("name", module_names())
 def test_docstring_examples(name: str) -> None:
+    if name.startswith("spinlock.integrations."):
+        pytest.importorskip(name.rpartition(".")[2])
     results = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert results.failed == 0, f"{results.failed} of {results.attempted} examples failed"
 

@@ -1,0 +1,1 @@
+"""spinlock inside models of other libraries; each module needs the one that it is named after."""
