@@ -1,6 +1,8 @@
 """The quantizer behind VectorQuantize and its residual forms: rows in, codes and losses out."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -154,8 +156,13 @@ class RowQuantizer(nn.Module):
             chosen = draw_codes(scores.detach(), temperature).where(usable, 0)
         elif indices is not None:
             chosen = indices.reshape(rows.shape[0], -1)
-        found = self._step(rows, chosen, frozen=frozen, learning=learning)
-        quantized = self.attach(found, rows, scores if drawn else None, temperature)
+        found, quantized = self._step(
+            rows,
+            chosen,
+            partial(self.attach, rows=rows, scores=scores if drawn else None, at=temperature),
+            frozen=frozen,
+            learning=learning,
+        )
         # Some terms look at the codes, and want them as they are after the update.
         tokens = found.indices.view(-1, heads)
         diversity, orthogonal = self.terms(scores, tokens, mask, positions)
@@ -180,27 +187,36 @@ class RowQuantizer(nn.Module):
         )
 
     def _step(
-        self, rows: Tensor, chosen: Tensor | None, *, frozen: bool, learning: LearningStep
-    ) -> Quantized:
-        """Lookup, and learning in training mode."""
+        self,
+        rows: Tensor,
+        chosen: Tensor | None,
+        attach: Callable[[Quantized], Tensor],
+        *,
+        frozen: bool,
+        learning: LearningStep,
+    ) -> tuple[Quantized, Tensor]:
+        """Lookup, what ``attach`` makes of it, and then learning in training mode."""
         bank, learns = self.bank, self.training and not (frozen or self.bank.frozen)
         averaged = self.update.ema if learning.ema is None else learning.ema
         simple = learning.plain and averaged and not isinstance(bank.weight, nn.Parameter)
         together = self.training and is_synchronized(self.update.synchronize)
         if not self.training:
-            return self.assign(rows, chosen, frozen=frozen)
+            found = self.assign(rows, chosen, frozen=frozen)
+            return found, attach(found)
         if learns and simple and chosen is None and bank.gathered is None and not together:
             rotation = self.lookup.estimator == "rotation"
             found = bank.quantize(rows, learn=True, rotation=rotation)
+            quantized = attach(found)
         else:
             found = self.assign(rows, chosen, frozen=frozen)
+            quantized = attach(found)  # of codes as they are before they learn
             self._count(found, rows.shape[0])
             if learns and (averaged or self.update.expire_below > 0):
                 step = replace(learning, refresh=averaged and learning.refresh)
                 learn_codes(bank, rows, found.indices, step, synchronized=together)
         if learns and learning.expire and not learning.gather_only:
             self.expire_rows(rows)
-        return found
+        return found, quantized
 
     def assign(self, rows: Tensor, chosen: Tensor | None, *, frozen: bool = False) -> Quantized:
         """Codes of compared rows, the nearest or those chosen [N, Q]; learns nothing.
@@ -239,15 +255,20 @@ class RowQuantizer(nn.Module):
             copy_from_first(self.bank)
             self.bank.note_initialized()
 
-    def attach(
-        self, found: Quantized, rows: Tensor, scores: Tensor | None, temperature: float
-    ) -> Tensor:
-        """The quantized rows with the gradient that was asked for."""
+    def attach(self, found: Quantized, *, rows: Tensor, scores: Tensor | None, at: float) -> Tensor:
+        """The quantized rows with the gradient that was asked for.
+
+        Args:
+            found: of the lookup.
+            rows: what was looked up.
+            scores: where codes were drawn.
+            at: the temperature of the draw.
+        """
         bank, estimates = self.bank, self.training or self.estimates_in_eval
         if self.lookup.estimator != "none" and rows.requires_grad and estimates:
             return found.quantized
         if scores is not None and self.lookup.soft_gradient:
-            return soft_codes(scores, found.indices, bank.weight, bank.layout, temperature)
+            return soft_codes(scores, found.indices, bank.weight, bank.layout, at)
         if bank.weight.requires_grad and torch.is_grad_enabled():
             return gather_codes(found.indices, bank.weight, bank.layout)
         return found.quantized.detach()

@@ -54,7 +54,7 @@ def several_codes(
     count = indices.shape[1]
     compared = layer.compared_rows(rows.repeat_interleave(count, dim=0))
     found = layer.assign(compared, indices.reshape(-1, 1))
-    spread = layer.attach(found, compared, None, 0.0)
+    spread = layer.attach(found, rows=compared, scores=None, at=0.0)
     codes = layer.decode_rows(found.indices)
     if layer.training and (frozen or not layer.learnable_codebook):
         codes = codes.detach()
