@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spinlock.modules import Shapes as Shapes
     from spinlock.modules import Update as Update
     from spinlock.modules import VectorQuantize as VectorQuantize
+    from spinlock.modules import one_message as one_message
     from spinlock.tokens.codec import Codec as Codec
     from spinlock.tokens.encoding import decode_tokens as decode_tokens
     from spinlock.tokens.encoding import encode_dataset as encode_dataset
@@ -54,6 +55,7 @@ _HOMES = {
     "encode_dataset": "spinlock.tokens.encoding",
     "load_model": "spinlock.training.checkpoint",
     "load_table": "spinlock.data",
+    "one_message": "spinlock.modules",
     "open_tokens": "spinlock.tokens.files",
     "save_model": "spinlock.training.checkpoint",
 }

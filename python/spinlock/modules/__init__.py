@@ -3,6 +3,7 @@
 from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.grouped_residual_vq import GroupedResidualVQ
 from spinlock.modules.nested_residual import NestedResidualQuantizer
+from spinlock.modules.one_message import one_message
 from spinlock.modules.outputs import (
     QuantizerLosses,
     QuantizerOutput,
@@ -32,4 +33,5 @@ __all__ = [
     "Update",
     "UsageSummary",
     "VectorQuantize",
+    "one_message",
 ]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from spinlock.modules.code_synchronization import add_up
 from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.codebook_views import even_codebooks
+from spinlock.modules.one_message import add_up_then
 from spinlock.ops import accumulate_codes
 from spinlock.ops._averages import normalize_codes
 from spinlock.ops._traced import is_traced
@@ -51,6 +52,7 @@ def learn_codes(
     step: LearningStep,
     *,
     synchronized: bool = False,
+    now: bool = False,
 ) -> None:
     """The averages of a bank, and its codes, move by one batch.
 
@@ -60,10 +62,17 @@ def learn_codes(
         indices: int64 [B, Q].
         step: how.
         synchronized: the batch is what all processes have together.
+        now: also within a block of :func:`~spinlock.modules.one_message.one_message`.
     """
     counts, sums = accumulate_codes(rows, indices, bank.layout, backend=bank.backend)
     if synchronized:
-        counts, sums = add_up(counts, sums)
+        add_up_then([counts, sums], partial(_learn, bank, step), now=now)
+    else:
+        _learn(bank, step, counts, sums)
+
+
+@torch.no_grad()
+def _learn(bank: CodebookBank, step: LearningStep, counts: Tensor, sums: Tensor) -> None:
     if bank.gathered is not None:
         counts, sums = counts + bank.gathered[0], sums + bank.gathered[1]
         bank.gathered = None

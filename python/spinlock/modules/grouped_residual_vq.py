@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spinlock.errors import ConfigError, InputError
+from spinlock.modules.one_message import one_message
 from spinlock.modules.outputs import (
     QuantizerLosses,
     QuantizerOutput,
@@ -96,7 +97,8 @@ class GroupedResidualVQ(nn.Module):
         rows, placement = place_rows(x, self.dim, self.shapes)
         kept = length_mask(placement, mask, lengths)
         chunks = rows.chunk(self.num_groups, dim=1)
-        outputs = [part(chunk, kept) for part, chunk in zip(self.parts, chunks, strict=True)]
+        with one_message():
+            outputs = [part(chunk, kept) for part, chunk in zip(self.parts, chunks, strict=True)]
         losses = QuantizerLosses(
             torch.stack([output.losses.total for output in outputs]).mean(),
             torch.cat([output.losses.commitment for output in outputs]),

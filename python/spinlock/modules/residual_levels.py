@@ -1,6 +1,7 @@
 """The way down the levels of ResidualVQ, and one gradient for their sum."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from spinlock.layout import CodebookLayout
 from spinlock.modules._beam import beam_tokens
 from spinlock.modules.code_learning import LearningStep
 from spinlock.modules.code_synchronization import is_synchronized, same_everywhere
+from spinlock.modules.one_message import afterwards
 from spinlock.modules.row_quantizer import RowQuantizer, RowResult
 from spinlock.modules.vq_options import Estimator, LevelDropout
 from spinlock.ops._backend import Step
@@ -102,7 +104,8 @@ def quantize_levels(
         pooled = torch.stack(seen, dim=1).flatten(0, 1)
         kept = None if mask is None else mask.repeat_interleave(len(seen))
         if not levels[0].bank.frozen:
-            levels[0].expire_rows(levels[0].compared_rows(pooled, kept))
+            compared = levels[0].compared_rows(pooled, kept)
+            afterwards(partial(levels[0].expire_rows, compared))
     return LevelResults(total, torch.stack(indices, dim=1), results)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spinlock.errors import ConfigError, InputError
+from spinlock.modules.one_message import one_message
 from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSummary
 from spinlock.modules.residual_levels import (
     LevelResults,
@@ -141,7 +142,8 @@ class ResidualVQ(nn.Module):
         """
         rows, placement = place_rows(x, self.dim, self.shapes)
         kept = length_mask(placement, mask, lengths)
-        quantized, results = self.quantize_rows(rows, kept)
+        with one_message():
+            quantized, results = self.quantize_rows(rows, kept)
         return self.output(rows, quantized, results, placement, kept)
 
     def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> tuple[Tensor, LevelResults]:

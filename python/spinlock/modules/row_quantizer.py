@@ -20,6 +20,7 @@ from spinlock.modules.code_regularizers import (
 from spinlock.modules.code_synchronization import copy_from_first, is_synchronized
 from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.codebook_views import even_codebooks
+from spinlock.modules.one_message import afterwards
 from spinlock.modules.vq_options import Lookup, Regularizers, Update
 from spinlock.ops import Quantized, gather_codes, quantize, unit_rows
 from spinlock.ops._steps import working_dtype
@@ -200,6 +201,7 @@ class RowQuantizer(nn.Module):
         averaged = self.update.ema if learning.ema is None else learning.ema
         simple = learning.plain and averaged and not isinstance(bank.weight, nn.Parameter)
         together = self.training and is_synchronized(self.update.synchronize)
+        now = self.regularizers.orthogonal > 0  # its loss is that of the codes after the step
         if not self.training:
             found = self.assign(rows, chosen, frozen=frozen)
             return found, attach(found)
@@ -213,9 +215,9 @@ class RowQuantizer(nn.Module):
             self._count(found, rows.shape[0])
             if learns and (averaged or self.update.expire_below > 0):
                 step = replace(learning, refresh=averaged and learning.refresh)
-                learn_codes(bank, rows, found.indices, step, synchronized=together)
+                learn_codes(bank, rows, found.indices, step, synchronized=together, now=now)
         if learns and learning.expire and not learning.gather_only:
-            self.expire_rows(rows)
+            afterwards(partial(self.expire_rows, rows), now=now)
         return found, quantized
 
     def assign(self, rows: Tensor, chosen: Tensor | None, *, frozen: bool = False) -> Quantized:

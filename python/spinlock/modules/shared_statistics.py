@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from spinlock.distributed.world import World, add_up
+from spinlock.distributed.world import World
 from spinlock.modules.ema import ema_step
+from spinlock.modules.one_message import add_up_then
 from spinlock.ops import _cpp
 from spinlock.ops._averages import mark_changed, normalize_codes
 from spinlock.ops._backend import AverageState, resolve_fused
@@ -62,11 +63,14 @@ class SharedStatistics:
         )
         return bank.weight.clone(), state
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Adds up over all processes; averages, codes and counters of the bank move by the sum."""
+        add_up_then([self.packed], self._move)
+
+    @torch.no_grad()
+    def _move(self, packed: Tensor) -> None:
+        self.packed.copy_(packed)
         bank = self._bank
-        add_up(self.packed)
         state = bank.average_state()
         layout, counts = bank.layout, self.counts
         if state.ema_sums is not None and self.sums is not None and self._on_core():
@@ -98,6 +102,7 @@ class SharedStatistics:
         return cast(object, resolve_fused(bank.backend, bank.weight)) is _cpp
 
 
+@torch.no_grad()
 def copy_from_first(bank: CodebookBank) -> None:
     """Codes, averages and which codebooks are initialised become those of process 0."""
     tensors = [bank.weight, bank.ema_counts, bank.initialized_codebooks]

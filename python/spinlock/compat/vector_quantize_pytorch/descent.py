@@ -1,6 +1,7 @@
 """The way down the residual levels."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from spinlock.compat.vector_quantize_pytorch.layer import LayerResult
 from spinlock.compat.vector_quantize_pytorch.levels import beam_paths
 from spinlock.compat.vector_quantize_pytorch.vector_quantize import VectorQuantize
 from spinlock.modules.code_learning import LearningStep
+from spinlock.modules.one_message import afterwards
 
 __all__ = ["Descent", "descend"]
 
@@ -111,11 +113,11 @@ def descend(
         codes.append(torch.zeros_like(codes[0]))
     if shared and levels[0].training and not frozen:
         if levels[0].ema_update:
-            levels[0]._codebook.update_ema()
+            afterwards(levels[0]._codebook.update_ema)
         # Rows by rows, the levels of one row together.
         pooled = torch.stack(seen, dim=1).flatten(0, 1)
         kept = None if mask is None else mask.repeat_interleave(len(seen))
-        levels[0].expire_rows(levels[0].compared_rows(pooled, kept))
+        afterwards(partial(levels[0].expire_rows, levels[0].compared_rows(pooled, kept)))
     return Descent(total, torch.stack(tokens, dim=1), torch.stack(losses), torch.stack(codes))
 
 

@@ -10,6 +10,7 @@ from spinlock.compat.vector_quantize_pytorch.levels import draw_last_level, draw
 from spinlock.compat.vector_quantize_pytorch.options import require
 from spinlock.compat.vector_quantize_pytorch.residual_vq import ResidualVQ
 from spinlock.errors import InputError
+from spinlock.modules.one_message import one_message
 
 __all__ = ["GroupedResidualVQ"]
 
@@ -99,20 +100,21 @@ class GroupedResidualVQ(nn.Module):
                     first.num_quantizers,
                     first.quantize_dropout_multiple_of,
                 )
-        results = [
-            part(
-                chunk,
-                mask=mask,
-                indices=target,
-                return_all_codes=return_all_codes,
-                sample_codebook_temp=sample_codebook_temp,
-                freeze_codebook=freeze_codebook,
-                last_level=last_level,
-            )
-            for part, chunk, target in zip(
-                self._parts, x.chunk(self.groups, dim=self.split_dim), targets, strict=True
-            )
-        ]
+        with one_message():
+            results = [
+                part(
+                    chunk,
+                    mask=mask,
+                    indices=target,
+                    return_all_codes=return_all_codes,
+                    sample_codebook_temp=sample_codebook_temp,
+                    freeze_codebook=freeze_codebook,
+                    last_level=last_level,
+                )
+                for part, chunk, target in zip(
+                    self._parts, x.chunk(self.groups, dim=self.split_dim), targets, strict=True
+                )
+            ]
         quantized = torch.cat([result[0] for result in results], dim=self.split_dim)
         if targets[0] is not None:
             return quantized, torch.stack([result[1] for result in results]).sum()

@@ -1,5 +1,6 @@
 """One codebook layer on rows: what VectorQuantize and the levels of ResidualVQ have in common."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from spinlock.modules.code_distances import nearest_k
 from spinlock.modules.code_learning import LearningStep, learn_codes
 from spinlock.modules.code_regularizers import code_cross_entropy
 from spinlock.modules.code_synchronization import is_synchronized
+from spinlock.modules.one_message import afterwards
 from spinlock.modules.row_quantizer import PLAIN_STEP, RowQuantizer, RowResult
 from spinlock.modules.vq_options import Lookup, Regularizers, Update
 
@@ -122,7 +124,7 @@ class Layer(RowQuantizer):
             step = LearningStep(refresh=refresh)
             learn_codes(self.bank, compared, tokens, step, synchronized=together)
         if self.training:
-            self.expire_rows(compared)
+            afterwards(partial(self.expire_rows, compared))
 
     def candidates(self, rows: Tensor, count: int) -> Tensor:
         """int64 [N, count]: the nearest codes of rows [N, D], the best first; one head."""

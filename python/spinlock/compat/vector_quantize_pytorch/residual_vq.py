@@ -13,6 +13,7 @@ from spinlock.compat.vector_quantize_pytorch.places import Places, to_sequences
 from spinlock.compat.vector_quantize_pytorch.refused import refuse_options
 from spinlock.compat.vector_quantize_pytorch.vector_quantize import VectorQuantize
 from spinlock.errors import InputError
+from spinlock.modules.one_message import one_message
 from spinlock.modules.row_shapes import Placement, length_mask
 
 __all__ = ["ResidualVQ"]
@@ -224,20 +225,21 @@ class ResidualVQ(nn.Module):
         if beam_size is None:
             beam_size = self.beam_size if self.training else self.eval_beam_size
         given = torch.stack(indices) if isinstance(indices, list) else indices
-        result = descend(
-            self._levels,
-            self.project_in(sequences).flatten(0, 1),
-            kept,
-            positions=positions,
-            last_level=last_level,
-            gradient_share=self.quant_grad_frac,
-            beam=beam_size or 1,
-            beam_weights=self.beam_score_weights,
-            temperature=sample_codebook_temp,
-            frozen=freeze_codebook or self._levels[0].freeze_codebook,
-            shared=self.shared_codebook,
-            targets=None if given is None else given.reshape(-1, self.num_quantizers),
-        )
+        with one_message():
+            result = descend(
+                self._levels,
+                self.project_in(sequences).flatten(0, 1),
+                kept,
+                positions=positions,
+                last_level=last_level,
+                gradient_share=self.quant_grad_frac,
+                beam=beam_size or 1,
+                beam_weights=self.beam_score_weights,
+                temperature=sample_codebook_temp,
+                frozen=freeze_codebook or self._levels[0].freeze_codebook,
+                shared=self.shared_codebook,
+                targets=None if given is None else given.reshape(-1, self.num_quantizers),
+            )
         rows = self.project_out(result.quantized.to(x.dtype))
         if kept is not None:
             zeros = self.return_zeros_for_masked_padding
