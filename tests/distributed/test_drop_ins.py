@@ -15,7 +15,7 @@ from spinlock import GroupedResidualVQ, RaggedVectorQuantizer, ResidualVQ, Vecto
 from spinlock.compat import vector_quantize_pytorch as compat
 from spinlock.distributed.world import TRAFFIC
 from spinlock.modules import Lookup, Regularizers, Update
-from spinlock.modules.one_message import one_message
+from spinlock.modules.messages import one_message
 
 STEPS, ROWS, WIDTH = 5, 36, 8
 # Sums of float32 in another order, after some steps of the optimizer.

@@ -2,8 +2,8 @@
 
 from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.grouped_residual_vq import GroupedResidualVQ
+from spinlock.modules.messages import one_message
 from spinlock.modules.nested_residual import NestedResidualQuantizer
-from spinlock.modules.one_message import one_message
 from spinlock.modules.outputs import (
     QuantizerLosses,
     QuantizerOutput,

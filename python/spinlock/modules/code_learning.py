@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.codebook_views import even_codebooks
-from spinlock.modules.one_message import add_up_then
+from spinlock.modules.messages import add_up_then
 from spinlock.ops import accumulate_codes
 from spinlock.ops._averages import normalize_codes
 from spinlock.ops._traced import is_traced
@@ -62,7 +62,7 @@ def learn_codes(
         indices: int64 [B, Q].
         step: how.
         synchronized: the batch is what all processes have together.
-        now: also within a block of :func:`~spinlock.modules.one_message.one_message`.
+        now: also within a block of :func:`~spinlock.modules.messages.one_message`.
     """
     counts, sums = accumulate_codes(rows, indices, bank.layout, backend=bank.backend)
     if synchronized:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spinlock.errors import ConfigError, InputError
-from spinlock.modules.one_message import one_message
+from spinlock.modules.messages import one_message
 from spinlock.modules.outputs import (
     QuantizerLosses,
     QuantizerOutput,

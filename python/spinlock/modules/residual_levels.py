@@ -11,7 +11,7 @@ from spinlock.layout import CodebookLayout
 from spinlock.modules._beam import beam_tokens
 from spinlock.modules.code_learning import LearningStep
 from spinlock.modules.code_synchronization import is_synchronized, same_everywhere
-from spinlock.modules.one_message import afterwards
+from spinlock.modules.messages import afterwards
 from spinlock.modules.row_quantizer import RowQuantizer, RowResult
 from spinlock.modules.vq_options import Estimator, LevelDropout
 from spinlock.ops._backend import Step

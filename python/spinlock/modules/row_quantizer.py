@@ -20,7 +20,7 @@ from spinlock.modules.code_regularizers import (
 from spinlock.modules.code_synchronization import copy_from_first, is_synchronized
 from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.codebook_views import even_codebooks
-from spinlock.modules.one_message import afterwards
+from spinlock.modules.messages import afterwards
 from spinlock.modules.vq_options import Lookup, Regularizers, Update
 from spinlock.ops import Quantized, gather_codes, quantize, unit_rows
 from spinlock.ops._steps import working_dtype

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spinlock.distributed.world import World
 from spinlock.modules.ema import ema_step
-from spinlock.modules.one_message import add_up_then
+from spinlock.modules.messages import add_up_then
 from spinlock.ops import _cpp
 from spinlock.ops._averages import mark_changed, normalize_codes
 from spinlock.ops._backend import AverageState, resolve_fused

@@ -11,7 +11,7 @@ from spinlock.compat.vector_quantize_pytorch.layer import LayerResult
 from spinlock.compat.vector_quantize_pytorch.levels import beam_paths
 from spinlock.compat.vector_quantize_pytorch.vector_quantize import VectorQuantize
 from spinlock.modules.code_learning import LearningStep
-from spinlock.modules.one_message import afterwards
+from spinlock.modules.messages import afterwards
 
 __all__ = ["Descent", "descend"]
 

@@ -10,7 +10,7 @@ from spinlock.compat.vector_quantize_pytorch.levels import draw_last_level, draw
 from spinlock.compat.vector_quantize_pytorch.options import require
 from spinlock.compat.vector_quantize_pytorch.residual_vq import ResidualVQ
 from spinlock.errors import InputError
-from spinlock.modules.one_message import one_message
+from spinlock.modules.messages import one_message
 
 __all__ = ["GroupedResidualVQ"]
 

@@ -12,7 +12,7 @@ from spinlock.modules.code_distances import nearest_k
 from spinlock.modules.code_learning import LearningStep, learn_codes
 from spinlock.modules.code_regularizers import code_cross_entropy
 from spinlock.modules.code_synchronization import is_synchronized
-from spinlock.modules.one_message import afterwards
+from spinlock.modules.messages import afterwards
 from spinlock.modules.row_quantizer import PLAIN_STEP, RowQuantizer, RowResult
 from spinlock.modules.vq_options import Lookup, Regularizers, Update
 

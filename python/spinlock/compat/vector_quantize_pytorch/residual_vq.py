@@ -13,7 +13,7 @@ from spinlock.compat.vector_quantize_pytorch.places import Places, to_sequences
 from spinlock.compat.vector_quantize_pytorch.refused import refuse_options
 from spinlock.compat.vector_quantize_pytorch.vector_quantize import VectorQuantize
 from spinlock.errors import InputError
-from spinlock.modules.one_message import one_message
+from spinlock.modules.messages import one_message
 from spinlock.modules.row_shapes import Placement, length_mask
 
 __all__ = ["ResidualVQ"]
