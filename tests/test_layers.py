@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"tokens", "training", "vqvae", "data", "analysis"},
     "vqvae": {"modules", "ops", "layout", "analysis"},
     "compat": {"modules"},
-    "integrations": {"modules"},
+    "integrations": {"modules", "layout"},
     "modules": {"ops", "layout", "distributed"},
     "distributed": set(),
     "ops": {"layout", "_C", "kernels"},

@@ -307,7 +307,7 @@ class NestedResidualQuantizer(Quantizer):
     def _sum_levels(self, codes: Tensor) -> Tensor:
         """Level-major codes [B, input_width] -> float32 or wider [B, latent_width], L0 first."""
         codes = codes.to(working_dtype(self.bank.weight))
-        total = codes.new_zeros(len(codes), self.latent_width)
+        total = codes.new_zeros(codes.shape[0], self.latent_width)
         for level in range(self.num_levels):
             start, stop = level * self.num_categories, (level + 1) * self.num_categories
             columns = slice(*self.layout.input_range(start, stop))
@@ -316,7 +316,7 @@ class NestedResidualQuantizer(Quantizer):
 
     def _widen(self, codes: Tensor, level: int) -> Tensor:
         """Codes of one level [B, sum over c of D_{c,l}] -> [B, latent_width], zeros between."""
-        padded = torch.cat([codes, codes.new_zeros(len(codes), 1)], dim=1)
+        padded = torch.cat([codes, codes.new_zeros(codes.shape[0], 1)], dim=1)
         return padded.index_select(1, self._level_places[level])
 
     def _straight_through(self, rows: Tensor, quantized: Tensor, step: Step) -> Tensor:
