@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spinlock.config import TrainingConfig
 from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
+from spinlock.training.held_back import held_back_rows
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.loop import Trainer
 from spinlock.training.seeding import Stream, generator, reproducible
@@ -67,14 +68,18 @@ def make_trainer(
     )
     x = rows(70) if train is None else train
     built = build_vqvae(config).to(x.device)
+    chosen = TrainingConfig(**{"num_epochs": 4, "batch_size": 16} | settings)
+    trained, held_back = held_back_rows(len(x), chosen, 3)
+    x, judging = x[trained.to(x.device)], x[held_back.to(x.device)]
     built.initialize_from(x, generator(0, Stream.INITIALISATION))
     return Trainer(
         built,
         x,
         (rows(20, seed=1) if validation is None else validation).to(x.device),
-        TrainingConfig(**{"num_epochs": 4, "batch_size": 16} | settings),
+        chosen,
         seed=3,
         callback=callback,
+        judging=judging,
     )
 
 

@@ -64,6 +64,8 @@ class Trainer:
         saver: writes checkpoints; None trains without any.
         team: other processes that train the same model; ``train`` and ``validation`` are then the
             rows of this one.
+        judging: normalised rows ``[n, N]`` that judge refit rounds and are not among ``train``;
+            without any every round is kept.
 
     Attributes:
         progress: where the run stands.
@@ -82,8 +84,10 @@ class Trainer:
         callback: Callback | None = None,
         saver: Saver | None = None,
         team: Team | None = None,
+        judging: Tensor | None = None,
     ) -> None:
         self.model = model
+        self.judging = train[:0] if judging is None else judging
         self.train = train
         self.team = team
         self.num_rows = len(train) if team is None else team.train.total

@@ -20,6 +20,7 @@ from spinlock.errors import CheckpointError, ConfigError
 from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
 from spinlock.training.checkpoint import SENSELESS, CheckpointWriter, SavedRun, read_run
 from spinlock.training.folder import RunDirectory
+from spinlock.training.held_back import held_back_rows
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.loop import Saver, Trainer
 from spinlock.training.metrics import EvaluationMetrics
@@ -207,7 +208,10 @@ def _run(
     assert prepared is not None
     assert mine is not None
     with reproducible(config.random_seed, device):
-        rows = _to(mine.train, device)
+        trained, held_back = held_back_rows(
+            len(mine.train), prepared.config.training, config.random_seed
+        )
+        rows = _to(mine.train[trained.numpy()], device)
         if saved is None:
             model = start_model(prepared, rows, callback.on_event, team)
         else:
@@ -221,6 +225,7 @@ def _run(
             callback=callback,
             saver=saver,
             team=team,
+            judging=_to(mine.train[held_back.numpy()], device),
         )
         if saved is not None:
             _restore(trainer, saved, callback)

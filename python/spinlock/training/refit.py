@@ -37,10 +37,9 @@ class RefitRounds:
 
     A round encodes the training rows by sweeps from the tokens of the round before, and then fits
     codebooks and decoder to those tokens by Adam, its rate falling along half a cosine; encoders
-    keep still, so that sweeps still start from near by.  ``inner_split`` of the training rows are
-    kept out of the fit: rounds end when these rows, encoded as any other would be, no longer come
-    out closer, and the best round's codes and decoder stay.  Its epochs are counted on behind those
-    of training.
+    keep still, so that sweeps still start from near by.  Rounds end when the trainer's ``judging``
+    rows, which nothing was fitted to, no longer come out closer, encoded as any other would be, and
+    the best round's codes and decoder stay.  Its epochs are counted on behind those of training.
 
     Args:
         trainer: whose model is refitted and whose progress is moved on.
@@ -71,13 +70,7 @@ class RefitRounds:
         self._best: list[Tensor] = []
         self._tokens: Tensor | None = None
         self._optimizer_state: dict[str, Any] | None = None
-        count = int(self.settings.inner_split * len(trainer.train))
-        source = generator(trainer.seed, Stream.REFIT)
-        order = torch.randperm(len(trainer.train), generator=source).to(trainer.train.device)
-        # In their own order, so that neighbours in memory stay neighbours.
-        self._inner, self._fitted = order[:count].sort().values, order[count:].sort().values
-        self.batch_size = min(trainer.batch_size, len(self._fitted))
-        self.steps_per_epoch = len(self._fitted) // self.batch_size
+        self.batch_size, self.steps_per_epoch = trainer.batch_size, trainer.steps_per_epoch
         self.losses = EpochLosses(self.steps_per_epoch)
         self.schedule = LearningRateSchedule(
             "cosine",
@@ -120,8 +113,8 @@ class RefitRounds:
             ValueError: a state of other rows.
         """
         device, tokens = self.trainer.train.device, state["tokens"]
-        if tokens is not None and len(tokens) != len(self._fitted):
-            raise ValueError(f"tokens of {len(tokens)} rows, not of {len(self._fitted)}")
+        if tokens is not None and len(tokens) != len(self.trainer.train):
+            raise ValueError(f"tokens of {len(tokens)} rows, not of {len(self.trainer.train)}")
         self.begun, self.done = bool(state["begun"]), bool(state["done"])
         self.rounds, self.kept_round = int(state["rounds"]), int(state["kept_round"])
         self.errors = [float(error) for error in state["errors"]]
@@ -147,7 +140,8 @@ class RefitRounds:
         settings = self.settings
         message = (
             f"refitting codebooks and decoder: up to {counted(settings.rounds, 'round')} of "
-            f"{counted(settings.epochs, 'epoch')} on {counted(len(self._fitted), 'row')}"
+            f"{counted(settings.epochs, 'epoch')}, judged by "
+            f"{counted(len(self.trainer.judging), 'row')} that nothing was fitted to"
         )
         details = {"rounds": settings.rounds, "epochs": settings.epochs}
         self.trainer.callback.on_event(Event("refit", message, details))
@@ -158,7 +152,7 @@ class RefitRounds:
         trainer.model.train()
         with fitted_tensors(trainer.model) as tensors:
             optimizer = Adam(tensors, lr=self.settings.learning_rate, fused=True)
-            rows = trainer.train.index_select(0, self._fitted)
+            rows = trainer.train
             if self._optimizer_state is None:
                 self._tokens = self._encoded(rows, self._tokens)
             else:
@@ -226,7 +220,7 @@ class RefitRounds:
         better = self._measure()
         if better:
             self.kept_round, self._best = self.rounds, _copies(tensors)
-        elif len(self._inner):
+        elif len(self.trainer.judging):
             with torch.no_grad():
                 for tensor, best in zip(tensors, self._best, strict=True):
                     tensor.copy_(best)
@@ -273,11 +267,10 @@ class RefitRounds:
 
     def _measure(self) -> bool:
         """Notes the error of the rows held back; whether it is the least so far."""
-        if not len(self._inner):
+        judging = self.trainer.judging
+        if not len(judging):
             return True
-        trainer = self.trainer
-        inner = trainer.train.index_select(0, self._inner)
-        error = category_error(trainer.model, inner, self._encoded(inner, None))
+        error = category_error(self.trainer.model, judging, self._encoded(judging, None))
         better = not self.errors or error < min(self.errors)
         self.errors.append(error)
         return better
