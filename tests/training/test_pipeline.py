@@ -14,8 +14,9 @@ from spinlock.data.split import split_rows
 from spinlock.errors import CheckpointError, ConfigError, DataError
 from spinlock.training.callbacks import Callback, Event
 from spinlock.training.checkpoint import load_model
-from spinlock.training.pipeline import TrainResult, analyze, find_device, prepare, train
+from spinlock.training.pipeline import TrainResult, analyze, prepare, train
 from spinlock.training.prepared import Prepared
+from spinlock.training.start import find_device
 
 MakeConfig = Callable[..., TrainConfig]
 

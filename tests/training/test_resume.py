@@ -299,7 +299,7 @@ def test_a_resumed_run_holds_its_directory_before_it_reads(
             RunLock().acquire(tmp_path / "run")
         raise CheckpointError("looked")
 
-    monkeypatch.setattr(pipeline, "_read", read)
+    monkeypatch.setattr(pipeline, "read_to_continue", read)
     config = make_config(
         {
             "dataset_path": "builtin:digits",

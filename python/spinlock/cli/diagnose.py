@@ -117,7 +117,7 @@ def _run(
     from spinlock.engine import open_engine
     from spinlock.tokens.diagnosis_rows import diagnose as measure
     from spinlock.training.checkpoint import load_model
-    from spinlock.training.pipeline import find_device
+    from spinlock.training.start import find_device
 
     terminal = Terminal.open("quiet" if quiet else "normal")
     where = find_device(device)

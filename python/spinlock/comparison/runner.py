@@ -17,10 +17,10 @@ from spinlock.comparison.splits import make_split
 from spinlock.data.table import FeatureTable
 from spinlock.errors import CheckpointError, ConfigError, DataError, SpinlockError
 from spinlock.training.callbacks import Callback
-from spinlock.training.pipeline import find_device
 from spinlock.training.prepare import data_fingerprint, load
 from spinlock.training.run_lock import RunLock
 from spinlock.training.source import open_source, source_text
+from spinlock.training.start import find_device
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from spinlock.data.table import as_float32
 from spinlock.errors import InputError
-from spinlock.training.pipeline import find_device
 from spinlock.training.saved import SavedModel
+from spinlock.training.start import find_device
 from spinlock.training.threads import limited_threads, threads_for
 from spinlock.vqvae.own_error import check_own_error_limit
 

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from spinlock.data.table import FeatureTable
 from spinlock.distributed.launch import device_of_process, joined
 from spinlock.distributed.world import World, WorldError
 from spinlock.engine import IN_PROCESS, Engine
-from spinlock.errors import CheckpointError, ConfigError
+from spinlock.errors import ConfigError
 from spinlock.training.callbacks import Callback, CallbackList, EpochRecord, Event, EventHandler
-from spinlock.training.checkpoint import SENSELESS, CheckpointWriter, SavedRun, read_run
+from spinlock.training.checkpoint import CheckpointWriter
+from spinlock.training.continuing import read_to_continue, restore, settle, tell_interrupted
 from spinlock.training.folder import RunDirectory
 from spinlock.training.held_back import held_back_rows
 from spinlock.training.interrupts import GracefulInterrupt
@@ -27,23 +25,19 @@ from spinlock.training.metrics import EvaluationMetrics
 from spinlock.training.planning import precompute_compression_ratios
 from spinlock.training.prepare import ignore, prepare
 from spinlock.training.prepared import Prepared
-from spinlock.training.resume import check_nothing_later, prepare_resumed, resume_path
-from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
+from spinlock.training.resume import prepare_resumed
+from spinlock.training.seeding import reproducible
 from spinlock.training.shared_interrupt import SharedInterrupt
-from spinlock.training.shared_run import another_number_of_processes, lost_process, share_run
-from spinlock.training.team import SharedSaver, Team
+from spinlock.training.shared_run import lost_process, share_run
+from spinlock.training.start import find_device, on_device, start_model
+from spinlock.training.team import SharedSaver
 from spinlock.training.tensorboard import TensorBoardLog, require_tensorboard
-from spinlock.training.threads import limited_threads, threads_for
-from spinlock.training.weights import load_weights
-from spinlock.training.wording import counted
 from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
 
 __all__ = ["TrainResult", "analyze", "precompute_compression_ratios", "prepare", "train"]
-
-_INITIAL_ROWS = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +90,7 @@ def analyze(
         config, table=table, on_event=on_event, recompute_ratios=recompute_ratios, engine=engine
     )
     with reproducible(config.random_seed, device):
-        start_model(prepared, _to(prepared.train, device), on_event)
+        start_model(prepared, on_device(prepared.train, device), on_event)
     return prepared
 
 
@@ -185,7 +179,7 @@ def _run(
     device = find_device(config.device if world is None else device_of_process(config.device))
     saved, prepared, team = None, None, None
     if world is None or world.first:
-        saved = None if resume is None else _read(resume, config, directory)
+        saved = None if resume is None else read_to_continue(resume, config, directory)
         if saved is None:
             prepared = prepare(
                 config,
@@ -211,7 +205,7 @@ def _run(
         trained, held_back = held_back_rows(
             len(mine.train), prepared.config.training, config.random_seed
         )
-        rows = _to(mine.train[trained.numpy()], device)
+        rows = on_device(mine.train[trained.numpy()], device)
         if saved is None:
             model = start_model(prepared, rows, callback.on_event, team)
         else:
@@ -219,20 +213,20 @@ def _run(
         trainer = Trainer(
             model,
             rows,
-            _to(mine.validation, device),
+            on_device(mine.validation, device),
             prepared.config.training,
             seed=config.random_seed,
             callback=callback,
             saver=saver,
             team=team,
-            judging=_to(mine.train[held_back.numpy()], device),
+            judging=on_device(mine.train[held_back.numpy()], device),
         )
         if saved is not None:
-            _restore(trainer, saved, callback)
+            restore(trainer, saved, callback)
         interrupted = False
         if not dry_run:
             if world is None or world.first:
-                _settle(trainer, directory, saved, callback)
+                settle(trainer, directory, saved, callback)
             if team is not None:
                 team.share_best(trainer.progress)
             with GracefulInterrupt() if team is None else SharedInterrupt() as interrupt:
@@ -241,7 +235,7 @@ def _run(
                 except WorldError as error:
                     raise lost_process(error, trainer.checkpoint) from error
             if interrupted:
-                _tell_interrupted(trainer, interrupt, callback)
+                tell_interrupted(trainer, interrupt, callback)
     best = trainer.progress.best_checkpoint
     return TrainResult(
         prepared=prepared,
@@ -254,116 +248,3 @@ def _run(
         dry_run=dry_run,
         seconds=time.perf_counter() - started,
     )
-
-
-def find_device(name: str) -> torch.device:
-    """The device that a configuration names; ``auto`` takes a GPU where there is one.
-
-    Raises:
-        ConfigError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    expected = "expected cpu, cuda, cuda:N or auto"
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ConfigError(f"device: {expected}, got {name!r}")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): set device to "
-            "cpu or auto"
-        ) from error
-    return device
-
-
-def start_model(
-    prepared: Prepared, rows: Tensor, on_event: EventHandler, team: Team | None = None
-) -> CategoricalHierarchicalVQVAE:
-    """The model that the plan describes, initialised from training rows ``[N, D]``.
-
-    Of a team each process has a part of the rows; process 0 initialises from a sample of all.
-    """
-    model = build_vqvae(prepared.model_config).to(rows.device)
-    source = generator(prepared.config.random_seed, Stream.INITIALISATION)
-    settings = prepared.config.training
-    num_rows = len(rows) if team is None else team.train.total
-    sample = sample_rows if team is None else team.sample_rows
-    with limited_threads(threads_for(model, settings.batch_size, settings.num_threads)):
-        chosen = sample(rows, _INITIAL_ROWS, source)
-        if team is None or team.world.first:
-            model.initialize_from(chosen, source)
-    if team is not None:
-        team.world.copy_from_first(list(model.state_dict().values()))
-    count = sum(p.numel() for p in model.parameters())
-    message = (
-        f"model with {count:,} parameters and {prepared.plan.total_codes:,} codes initialised "
-        f"from {min(num_rows, _INITIAL_ROWS):,} training rows"
-    )
-    on_event(Event("initialised", message, {"parameters": count}))
-    return model
-
-
-def _to(matrix: object, device: torch.device) -> Tensor:
-    return torch.as_tensor(matrix, dtype=torch.float32).to(device)
-
-
-def _read(resume: str | Path, config: TrainConfig, directory: RunDirectory) -> SavedRun:
-    folder = resume_path(resume, config)
-    check_nothing_later(folder, directory)
-    return read_run(folder)
-
-
-def _restore(trainer: Trainer, saved: SavedRun, callback: Callback) -> None:
-    try:
-        load_weights(saved.path, trainer.model, saved.model_state)
-        trainer.load_state(saved.trainer_state, saved.history)
-    except CheckpointError:
-        raise
-    except SENSELESS as error:
-        raise CheckpointError(
-            f"the training state in '{saved.path}' does not fit its model "
-            f"({type(error).__name__}: {error}): use another checkpoint"
-        ) from error
-    trainer.checkpoint = saved.path
-    progress = trainer.progress
-    where = f"after {counted(progress.epoch, 'epoch')}"
-    if progress.step_in_epoch:
-        where += f" and {counted(progress.step_in_epoch, 'step')}"
-    done = "; the run was already finished" if trainer.finished else ""
-    done += another_number_of_processes(saved.trainer_state, trainer.team)
-    details = {"epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch}
-    callback.on_event(Event("resumed", f"continuing '{saved.path}' {where}{done}", details))
-
-
-def _settle(
-    trainer: Trainer, directory: RunDirectory, saved: SavedRun | None, callback: Callback
-) -> None:
-    """Makes room for a new run or branch, or cleans up after the crash of the resumed one."""
-    if saved is not None and saved.path.resolve().parent == directory.path.resolve():
-        # A crash may have come before `latest` named it, or `latest` may be lost.
-        if directory.pointer("latest") != saved.path.name:
-            directory.point("latest", saved.path.name)
-        directory.remove_unfinished()
-        best = trainer.progress.best_checkpoint
-        if best is not None and directory.pointer("best") != best:
-            directory.point("best", best)
-        return
-    if directory.checkpoints():
-        moved = directory.start_anew()
-        message = f"'{directory.path}' held another run; it is now '{moved}'"
-        callback.on_event(Event("previous_run_moved", message, {"path": str(moved)}))
-    directory.clear()
-    # A branch looks for its own best; the one before it stays where it was.
-    trainer.progress.best_mse = trainer.progress.best_checkpoint = None
-
-
-def _tell_interrupted(trainer: Trainer, interrupt: GracefulInterrupt, callback: Callback) -> None:
-    message = (
-        f"stopped by {interrupt.signal_name} after "
-        f"{counted(trainer.progress.epoch, 'epoch')} and "
-        f"{counted(trainer.progress.step_in_epoch, 'step')}; saved '{trainer.checkpoint}', "
-        f"continue with --resume {trainer.checkpoint}"
-    )
-    callback.on_event(Event("interrupted", message, {"checkpoint": str(trainer.checkpoint)}))

@@ -17,9 +17,9 @@ from spinlock.comparison.peers.fsq_quantizer import FiniteScalarQuantizer
 from spinlock.training.callbacks import Callback
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.loop import Trainer
-from spinlock.training.pipeline import find_device
 from spinlock.training.prepared import Prepared
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
+from spinlock.training.start import find_device
 from spinlock.training.threads import limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE, build_vqvae
 from spinlock.vqvae.config import CategoricalVQVAEConfig
