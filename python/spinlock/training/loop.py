@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from spinlock.distributed.world import add_up
-from spinlock.errors import DataError
-from spinlock.training.callbacks import Callback, EpochRecord, Event, RunInfo
+from spinlock.training.callbacks import Callback, EpochRecord
 from spinlock.training.captured_step import StepRunner
+from spinlock.training.divergence import remedy_for, require_finite, require_finite_state
 from spinlock.training.early_stopping import EarlyStopping
 from spinlock.training.epoch_losses import EpochLosses
 from spinlock.training.interrupts import GracefulInterrupt
@@ -29,6 +29,7 @@ from spinlock.training.refit import RefitRounds
 from spinlock.training.seeding import Stream, generator, restore_rng_state, rng_state, sample_rows
 from spinlock.training.shared_interrupt import SharedInterrupt
 from spinlock.training.team import Team
+from spinlock.training.telling import announce, tell_early_stop
 from spinlock.training.threads import collecting_less, limited_threads, threads_for
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
 
@@ -151,7 +152,7 @@ class Trainer:
         if self.team is not None and isinstance(interrupt, SharedInterrupt):
             self.team.interrupt = interrupt
         if not self.finished:
-            self._announce()
+            announce(self)
         refit = self.refit
         with limited_threads(self.threads), collecting_less():
             while not (self.progress.finished or (refit is not None and refit.begun)):
@@ -204,31 +205,6 @@ class Trainer:
             self.refit.load_state(state["refit"])
         restore_rng_state(state["rng"], self.train.device)
 
-    def _announce(self) -> None:
-        if self.batch_size < self.settings.batch_size:
-            message = (
-                f"batch_size {self.settings.batch_size} is more than the training rows: every "
-                f"step takes all {self.batch_size}"
-            )
-            details = {"batch_size": self.batch_size}
-            self.callback.on_event(Event("batch_size_capped", message, details))
-        if self.split == "training":
-            message = (
-                "no rows are held out (training.validation_split): errors, early stopping and "
-                "`best` go by the training rows"
-            )
-            self.callback.on_event(Event("validation_on_training", message))
-        self.callback.on_train_begin(
-            RunInfo(
-                num_epochs=self.settings.total_epochs,
-                steps_per_epoch=self.steps_per_epoch,
-                first_epoch=self.progress.epoch + 1,
-                first_step=self.progress.step_in_epoch + 1,
-                batch_size=self.batch_size,
-                threads=self.threads,
-            )
-        )
-
     def _run_epoch(self, interrupt: GracefulInterrupt) -> bool:
         """Steps to the end of the epoch; False where a signal came before it."""
         progress, epoch = self.progress, self.progress.epoch + 1
@@ -245,7 +221,7 @@ class Trainer:
             progress.step_in_epoch += 1
             at_end = progress.step_in_epoch == self.steps_per_epoch
             if at_end or interrupt.requested or progress.step_in_epoch % _CHECK_EVERY == 0:
-                self.losses.require_finite(progress.step_in_epoch, epoch, self._remedy())
+                self.losses.require_finite(progress.step_in_epoch, epoch, self._remedy)
             self.callback.on_step_end(epoch, progress.step_in_epoch)
             if interrupt.requested and not at_end:
                 break
@@ -290,9 +266,8 @@ class Trainer:
         if last or progress.epoch % settings.val_every_n_epochs == 0:
             add = None if self.team is None else add_up
             metrics = evaluate(self.model, self.measured, dead_codes=int(usage.dead), add_up=add)
-            self._require(
-                math.isfinite(metrics.mean_mse), f"the {self.split} error", progress.epoch
-            )
+            measured = math.isfinite(metrics.mean_mse)
+            require_finite(measured, f"the {self.split} error", progress.epoch, self._remedy)
             self.early_stopping.update(progress.epoch, metrics.mean_mse)
         step = progress.epoch * self.steps_per_epoch
         record = EpochRecord(
@@ -314,7 +289,7 @@ class Trainer:
         progress.finished = last or stopped
         self.callback.on_epoch_end(record)
         if stopped and not last:
-            self._tell_early_stop()
+            tell_early_stop(self)
         return metrics
 
     def _revive(self) -> int:
@@ -331,15 +306,6 @@ class Trainer:
         donors = sample_rows(self.train, count, source)
         return self.model.revive(donors, threshold, source)
 
-    def _tell_early_stop(self) -> None:
-        watch = self.early_stopping
-        message = (
-            f"stopped after epoch {self.progress.epoch}: the {self.split} error has not improved "
-            f"on {watch.best:.4g} since epoch {watch.best_epoch}"
-        )
-        details = {"epoch": self.progress.epoch, "best_epoch": watch.best_epoch}
-        self.callback.on_event(Event("early_stop", message, details))
-
     def _save_if_due(self, metrics: EvaluationMetrics | None, interrupted: bool) -> None:
         due = self.progress.epoch % self.settings.checkpoint_every_n_epochs == 0
         if self.saver is not None and (due or interrupted or self.progress.finished):
@@ -351,22 +317,8 @@ class Trainer:
             self.callback.on_checkpoint(self.checkpoint)
 
     def _require_finite_state(self, epoch: int) -> None:
-        """A last step can break the weights after its loss was still finite."""
-        for name, tensor in self.model.state_dict().items():
-            if tensor.is_floating_point():
-                finite = bool(torch.isfinite(tensor).all())
-                self._require(finite, f"'{name}' of the model", epoch)
+        require_finite_state(self.model, epoch, self._remedy)
 
-    def _require(self, finite: bool, what: str, epoch: int) -> None:
-        if not finite:
-            raise DataError(
-                f"training diverged: {what} became infinite or NaN in epoch {epoch}. "
-                f"{self._remedy()}"
-            )
-
+    @property
     def _remedy(self) -> str:
-        kept = f"; '{self.checkpoint}' is intact" if self.checkpoint else ""
-        return (
-            f"Lower training.learning_rate (now {self.settings.learning_rate:g}) or set "
-            f"training.gradient_clip (now {self.settings.gradient_clip}){kept}."
-        )
+        return remedy_for(self.settings, self.checkpoint)
