@@ -60,6 +60,7 @@ def modules() -> dict[str, tuple[nn.Module, tuple[int, ...], int]]:
     """Module, shape of its input, and the axis of it whose length is left open."""
     torch.manual_seed(0)
     cosine = Lookup(similarity="cosine")
+    levels: dict[str, Any] = {"codebook_size": 16, "num_quantizers": 2}
     flat, sequence, image = (9, 8), (2, 9, 8), (2, 8, 3, 4)
     return {
         "vq": (VectorQuantize(8, 16), sequence, 1),
@@ -69,11 +70,9 @@ def modules() -> dict[str, tuple[nn.Module, tuple[int, ...], int]]:
         "grouped": (spinlock.GroupedResidualVQ(8, 16, 2, groups=2), sequence, 1),
         "ragged": (spinlock.RaggedVectorQuantizer([7, 1, 16], [3, 1, 4]), flat, 0),
         "nested": (spinlock.NestedResidualQuantizer([[9, 4], [5, 3]], [[2, 5], [3, 3]]), flat, 0),
-        "compat-residual": (
-            compat.ResidualVQ(dim=8, codebook_size=16, num_quantizers=2),
-            sequence,
-            1,
-        ),
+        "compat": (compat.VectorQuantize(8, 16, heads=2, codebook_dim=4), sequence, 1),
+        "compat-beam": (compat.ResidualVQ(dim=8, beam_size=2, **levels), sequence, 1),
+        "compat-grouped": (compat.GroupedResidualVQ(dim=8, groups=2, **levels), sequence, 1),
         "model": (Autoencoder(), (9, 6), 0),
     }
 
@@ -120,6 +119,32 @@ def test_offsets_rows_that_are_not_finite_and_tokens() -> None:
     tokens = quantizer(rows).indices
     decoded = ran(export_onnx(Decoder(quantizer).eval(), (tokens,)), tokens)
     np.testing.assert_array_equal(decoded[0], quantizer.decode(tokens).numpy())
+
+
+def test_float64_masks_and_two_open_axes() -> None:
+    module = VectorQuantize(8, 16, update=UNIFORM).double().eval()
+    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("time", min=1)}
+    example = torch.randn(3, 9, 8, dtype=torch.float64), torch.rand(3, 9) > 0.3
+    program = export_onnx(
+        module, example[:1], kwargs={"mask": example[1]}, dynamic_shapes={"x": axes, "mask": axes}
+    )
+    source = torch.Generator().manual_seed(2)
+    for size in ((1, 1), (5, 20)):
+        x = torch.randn(*size, 8, generator=source, dtype=torch.float64)
+        mask = torch.rand(size, generator=source) > 0.3
+        found, expected = ran(program, x, mask), module(x, mask=mask)
+        np.testing.assert_array_equal(found[1], expected.indices.numpy())
+        assert found[0].dtype == np.float64
+        np.testing.assert_array_equal(found[0], expected.quantized.numpy())
+
+
+def test_equal_values_keep_their_order() -> None:
+    class Order(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.argsort(dim=-1, stable=True)
+
+    x = torch.randint(0, 3, (20, 9), generator=torch.Generator().manual_seed(0)).float()
+    np.testing.assert_array_equal(ran(export_onnx(Order().eval(), (x,)), x)[0], Order()(x).numpy())
 
 
 def test_a_file_is_written_and_training_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import spinlock.modules  # noqa: F401 - registers the operators that are taken apart here
 from spinlock.errors import ConfigError, InputError
 from spinlock.layout import CodebookLayout
 
@@ -42,9 +43,10 @@ def export_onnx(
 ) -> Any:
     """A module in eval mode as an ONNX model of standard operators.
 
-    ``torch.onnx.export`` with spinlock's operators taken apart: per codebook one float32 matrix
-    product around the mean of its codes, and the least score.  Indices are those of the module
-    wherever the nearest code and the next differ by more than float32 rounding; rows that are not
+    ``torch.onnx.export`` with spinlock's operators taken apart: per codebook one matrix
+    product around the mean of its codes, and the least score, in float32 (float64 for float64
+    inputs).  Indices are those of the module wherever the nearest code and the next differ by more
+    than the rounding of that; rows that are not
     finite get index 0, as in the module.  All N x K scores of a codebook are held at once.
 
     Args:
@@ -90,13 +92,14 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
         ours.nearest_codes.default: _nearest_codes,
         ours.gather_codes.default: _gather_codes,
         ours.quantize.default: _quantize,
+        torch.ops.aten.argsort.stable: _stable_argsort,
     }
 
 
 def _nearest_codes(latents: Tensor, weight: Tensor, *rest: Any) -> Tensor:
     layout = CodebookLayout(*map(_plain, rest[:3]))
     indices = []
-    for rows, codes in _parts(latents, weight, layout):
+    for rows, codes in _parts(latents, weight, layout, _working_dtype(latents, weight)):
         centre = codes.mean(dim=0)
         around = codes - centre
         scores = 0.5 * around.square().sum(dim=1) - (rows - centre) @ around.T
@@ -107,7 +110,7 @@ def _nearest_codes(latents: Tensor, weight: Tensor, *rest: Any) -> Tensor:
 
 def _gather_codes(indices: Tensor, weight: Tensor, *rest: Any) -> Tensor:
     layout = CodebookLayout(*map(_plain, rest[:3]))
-    books = [codes for _, codes in _parts(None, weight, layout)]
+    books = [codes for _, codes in _parts(None, weight, layout, weight.dtype)]
     return torch.cat([book[indices[:, q]] for q, book in enumerate(books)], dim=1)
 
 
@@ -116,31 +119,46 @@ def _quantize(
 ) -> tuple[Tensor, ...]:
     layout = CodebookLayout(*map(_plain, rest[:3]))
     chosen = _nearest_codes(latents, weight, *rest) if indices is None else indices.clone()
-    codes = _gather_codes(chosen, weight, *rest)
+    dtype = _working_dtype(latents, weight)
+    codes = _gather_codes(chosen, weight.to(dtype), *rest)
     losses, counts, start = [], [], 0
-    for q, (rows, book) in enumerate(_parts(latents, weight, layout)):
+    for q, (rows, book) in enumerate(_parts(latents, weight, layout, dtype)):
         stop = start + book.shape[1]
         used = _finite(rows).to(book.dtype)
         errors = (rows - codes[:, start:stop]).square().sum(dim=1)
         errors = torch.where(used > 0, errors, torch.zeros_like(errors))
         losses.append(errors.sum() / (used.sum() * book.shape[1]).clamp(min=1.0))
         known = torch.arange(book.shape[0], device=rows.device)
-        counts.append(((chosen[:, q, None] == known).to(book.dtype) * used[:, None]).sum(dim=0))
+        hits = (chosen[:, q, None] == known) & (used[:, None] > 0)
+        counts.append(hits.to(torch.float32).sum(dim=0))
         start = stop
     loss = torch.stack(losses)
     return codes, chosen, loss, loss.clone(), torch.cat(counts)
 
 
+def _stable_argsort(
+    values: Tensor, *, stable: bool, dim: int = -1, descending: bool = False
+) -> Tensor:
+    """ONNX has TopK alone, where the lower index wins ties."""
+    del stable
+    return values.topk(values.shape[dim], dim, largest=descending).indices
+
+
+def _working_dtype(latents: Tensor, weight: Tensor) -> torch.dtype:
+    """What the module computes in."""
+    return torch.promote_types(torch.promote_types(latents.dtype, weight.dtype), torch.float32)
+
+
 def _parts(
-    latents: Tensor | None, weight: Tensor, layout: CodebookLayout
+    latents: Tensor | None, weight: Tensor, layout: CodebookLayout, dtype: torch.dtype
 ) -> list[tuple[Tensor, Tensor]]:
-    """Per quantizer its columns, float32, and its codes [K, D]."""
+    """Per quantizer its columns and its codes [K, D], in ``dtype``."""
     parts = []
     for q, (size, dim) in enumerate(zip(layout.codebook_sizes, layout.dims, strict=True)):
         first, stride = layout.weight_offsets[q], layout.padded_dims[q]
-        codes = weight[first : first + size * stride].view(size, stride)[:, :dim].float()
+        codes = weight[first : first + size * stride].view(size, stride)[:, :dim].to(dtype)
         column = layout.input_offsets[q]
-        rows = codes if latents is None else latents[:, column : column + dim].float()
+        rows = codes if latents is None else latents[:, column : column + dim].to(dtype)
         parts.append((rows, codes))
     return parts
 
