@@ -81,7 +81,7 @@ def quantizers(*, still: bool) -> dict[str, nn.Module]:
 
 
 def learned(share: tuple[int, ...] | None, still: bool) -> dict[str, Any]:
-    """State, indices and messages of every model after some steps."""
+    """State, indices, losses and messages of every model after some steps."""
     results: dict[str, Any] = {}
     for name, quantizer in quantizers(still=still).items():
         torch.manual_seed(0)
@@ -93,7 +93,7 @@ def learned(share: tuple[int, ...] | None, still: bool) -> dict[str, Any]:
             torch.manual_seed(rank)  # what is drawn later is not the same by chance
             model = DistributedDataParallel(model)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-        indices, before = [], TRAFFIC.messages
+        indices, losses, before = [], [], TRAFFIC.messages
         for step in range(STEPS):
             x = torch.randn(ROWS, 6, generator=torch.Generator().manual_seed(step))[part]
             decoded, codes, loss = model(x)
@@ -101,12 +101,13 @@ def learned(share: tuple[int, ...] | None, still: bool) -> dict[str, Any]:
             ((decoded - x).square().mean() + loss).backward()
             optimizer.step()
             indices.append(codes)
+            losses.append(loss.detach())
         messages = TRAFFIC.messages - before
         model.eval()(x)
         quiet = TRAFFIC.messages - before == messages
         inner = model.module if isinstance(model, DistributedDataParallel) else model
         state = {key: value.clone() for key, value in inner.state_dict().items()}
-        results[name] = (state, indices, messages, quiet)
+        results[name] = (state, indices, torch.stack(losses), messages, quiet)
     return results
 
 
@@ -115,13 +116,15 @@ def test_the_same_as_one_process_on_the_whole_batch(size: int, tmp_path: Path) -
     share = tuple(range(0, ROWS + 1, ROWS // size))
     alone = learned(None, True)
     found = in_processes(size, tmp_path, learned, share, True)
-    for name, (state, indices, messages, _) in alone.items():
+    for name, (state, indices, losses, messages, _) in alone.items():
         assert messages == 0
         parts = [each[name] for each in found]
         for step, expected in enumerate(indices):
             axis = expected.shape.index(ROWS)
             got = torch.cat([part[1][step] for part in parts], dim=axis)
             assert torch.equal(got, expected), (name, step)
+        mean = torch.stack([part[2] for part in parts]).mean(dim=0)  # of shares of equal size
+        torch.testing.assert_close(mean, losses, **CLOSE, msg=f"{name}: losses")
         for key, value in state.items():
             if "epoch" in key:
                 continue
@@ -129,8 +132,8 @@ def test_the_same_as_one_process_on_the_whole_batch(size: int, tmp_path: Path) -
                 torch.testing.assert_close(part[0][key], value, **CLOSE, msg=f"{name}: {key}")
                 assert torch.equal(part[0][key], parts[0][0][key]), (name, key)
         for part in parts:
-            assert part[2] == (0 if name == "learnable" else STEPS), f"{name}: one per step"
-            assert part[3], f"{name}: none in eval mode"
+            assert part[3] == (0 if name == "learnable" else STEPS), f"{name}: one per step"
+            assert part[4], f"{name}: none in eval mode"
 
 
 def test_first_codes_and_expired_ones_are_the_same_everywhere(tmp_path: Path) -> None:
