@@ -83,17 +83,20 @@ def test_the_seed_shaped_job() -> None:
 def test_each_trains_for_an_epoch(path: Path, tmp_path: Path) -> None:
     from spinlock.training.pipeline import train
 
+    rounds = load_config(path).training.refit.rounds
     config = load_config(
         path,
         {
             "max_samples": 240,
             "training.num_epochs": 1,
+            "training.refit.rounds": min(rounds, 1),
+            "training.refit.epochs": 1,
             "training.checkpoint_dir": str(tmp_path),
             "training.max_clusters": 3,
         },
     )
     result = train(config)
-    assert result.checkpoint == tmp_path / "epoch_0001"
+    assert result.checkpoint == tmp_path / f"epoch_{config.training.total_epochs:04d}"
     saved = load_config(result.checkpoint / "config.yaml")
     assert saved.model.compression_ratios == config.model.compression_ratios
     for section in set(sections()) - {"model"}:
