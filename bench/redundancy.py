@@ -5,9 +5,9 @@
     python -m bench.redundancy --render docs/results.md
 
 Four runs per seed, of the same splits, categories and bits: configs/vqvae/rate_distortion.yaml;
-configs/vqvae/joint.yaml; that with refit rounds; and that with encoders that see all features.  Each
-is measured on held-out rows with the tokens of the encoder alone and with sweeps, with the error of
-each category's own tokens beside.
+configs/vqvae/joint.yaml; that with refit rounds; and that with encoders that see all features.  All
+are measured on held-out rows with the tokens of the encoder alone and with sweeps, with the error
+of each category's own tokens beside.
 """
 
 from __future__ import annotations
