@@ -186,7 +186,7 @@ class Run {
   void choose(QuantizerJob& job, const Rows& rows, std::int64_t first, float* memory,
               std::int32_t* chosen) {
     if (request_.given != nullptr) return take_given(job, rows, first, chosen);
-    if (job.few_rows) return kernels_.nearest_few(job.panels, rows, memory, chosen);
+    if (job.unpacked) return kernels_.nearest_unpacked(job.panels, rows, memory, chosen);
     kernels_.nearest(job.panels, *job.direct, rows, memory, chosen);
   }
 

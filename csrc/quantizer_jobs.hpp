@@ -20,7 +20,7 @@ enum class Statistics { kNone, kCounts, kTables, kSorted };
 // number of threads: that is what makes results bitwise reproducible.
 struct QuantizerJob {
   std::int64_t quantizer;
-  bool few_rows;  // no panels: packing would cost more than it saves
+  bool unpacked;  // no panels: packing would cost more than it saves
   bool brief;     // a first pass in bfloat16
   std::int64_t chunk_rows;
   std::int64_t chunks;

@@ -39,10 +39,9 @@ struct RowKernels {
   // out[i] = nearest code or kSkipped, through panels. `memory` holds lookup_floats aligned floats.
   void (*nearest)(const CodebookPanels& panels, LazyDirect& direct, const Rows& rows, float* memory,
                   std::int32_t* out);
-  // The same without panels, for a handful of rows; of `panels` it reads codes, stride, num_codes
-  // and dim. `distances` holds num_codes floats.
-  void (*nearest_few)(const CodebookPanels& panels, const Rows& rows, float* distances,
-                      std::int32_t* out);
+  // The same without panels, for few rows; of `panels` it reads codes, stride, num_codes and dim.
+  void (*nearest_unpacked)(const CodebookPanels& panels, const Rows& rows, float* memory,
+                           std::int32_t* out);
   // Gathers codes and adds rows up by code; returns `error` plus the squared error, added tile by
   // tile, so that it does not matter how rows are cut into calls of whole tiles. `chosen` as from a
   // lookup. Without panels.codes it only adds up.

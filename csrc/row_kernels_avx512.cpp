@@ -4,12 +4,13 @@
 #include "simd/nearest_rows.hpp"
 #include "simd/product.hpp"
 #include "simd/settle_rows.hpp"
+#include "simd/unpacked_rows.hpp"
 
 namespace spinlock {
 
 const RowKernels& avx512_row_kernels() {
-  static constexpr RowKernels kernels{nearest,      nearest_few, settle,
-                                      find_skipped, multiply,    pass_where_positive,
+  static constexpr RowKernels kernels{nearest,      nearest_unpacked, settle,
+                                      find_skipped, multiply,         pass_where_positive,
                                       false};
   return kernels;
 }

@@ -35,44 +35,44 @@ SPINLOCK_INLINE void few_distances(const float* row, const float* const codes[4]
   for (int i = 0; i < 4; ++i) out[i] = V::sum(sums[i]);
 }
 
-// What may be nearest, if `best` is the least float32 distance of the direct form.
-SPINLOCK_INLINE float direct_limit(float best, std::int64_t dim) {
-  const auto roundings = static_cast<float>(dim + 8);
-  const float relative = dim <= kMaxCertifiedDim ? 2.2f * 0x1p-24f * roundings : kInfinity;
-  return best + (best * relative + 0x1p-140f * roundings);
+SPINLOCK_INLINE float direct_relative(std::int64_t dim) {
+  return dim <= kMaxCertifiedDim ? 2.2f * 0x1p-24f * static_cast<float>(dim + 8) : kInfinity;
 }
 
-void nearest_few(const CodebookPanels& panels, const Rows& rows, float* distances,
+SPINLOCK_INLINE float direct_absolute(std::int64_t dim) {
+  return 0x1p-140f * static_cast<float>(dim + 8);
+}
+
+// What may be nearest, if `best` is the least float32 distance of the direct form.
+SPINLOCK_INLINE float direct_limit(float best, std::int64_t dim) {
+  return best + (best * direct_relative(dim) + direct_absolute(dim));
+}
+
+// The nearest of all codes to one finite row; `distances` holds num_codes floats.
+void nearest_one(const CodebookPanels& panels, const float* row, float* distances,
                  std::int32_t* out) {
   const std::int64_t num_codes = panels.num_codes, dim = panels.dim;
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const float* const row = rows.data + r * rows.stride;
-    if (!row_is_finite(row, dim)) {
-      out[r] = kSkipped;
-      continue;
+  float best = kInfinity;
+  for (std::int64_t k = 0; k < num_codes; k += 4) {
+    const float* codes[4];
+    float four[4];
+    const std::int64_t count = num_codes - k < 4 ? num_codes - k : 4;
+    for (std::int64_t i = 0; i < 4; ++i) {
+      codes[i] = panels.codes + (k + (i < count ? i : 0)) * panels.stride;
     }
-    float best = kInfinity;
-    for (std::int64_t k = 0; k < num_codes; k += 4) {
-      const float* codes[4];
-      float four[4];
-      const std::int64_t count = num_codes - k < 4 ? num_codes - k : 4;
-      for (std::int64_t i = 0; i < 4; ++i) {
-        codes[i] = panels.codes + (k + (i < count ? i : 0)) * panels.stride;
-      }
-      few_distances(row, codes, dim, four);
-      for (std::int64_t i = 0; i < count; ++i) {
-        distances[k + i] = four[i];
-        best = four[i] < best ? four[i] : best;
-      }
+    few_distances(row, codes, dim, four);
+    for (std::int64_t i = 0; i < count; ++i) {
+      distances[k + i] = four[i];
+      best = four[i] < best ? four[i] : best;
     }
-    const float within = direct_limit(best, dim);
-    TrueNearest nearest{.row = row, .dim = dim};
-    for (std::int64_t k = 0; k < num_codes; ++k) {
-      if (!(distances[k] > within)) nearest.offer(panels.codes + k * panels.stride, k);
-    }
-    nearest.decide();
-    out[r] = static_cast<std::int32_t>(nearest.chosen);
   }
+  const float within = direct_limit(best, dim);
+  TrueNearest nearest{.row = row, .dim = dim};
+  for (std::int64_t k = 0; k < num_codes; ++k) {
+    if (!(distances[k] > within)) nearest.offer(panels.codes + k * panels.stride, k);
+  }
+  nearest.decide();
+  *out = static_cast<std::int32_t>(nearest.chosen);
 }
 
 // The nearest of some kept codes, which come in ascending ranges.

@@ -82,7 +82,7 @@ class NearestRows {
   bool few_alone(Queue& queue) {
     if (queue.count * (panels_.dim + 40) > 16 * panels_.dim) return false;
     for (int i = 0; i < queue.count; ++i) {
-      nearest_few(panels_, Rows{queue.row[i], 0, 1}, tile_, queue.out[i]);
+      nearest_one(panels_, queue.row[i], tile_, queue.out[i]);
     }
     queue.count = 0;
     return true;

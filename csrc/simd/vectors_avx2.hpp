@@ -57,6 +57,12 @@ struct Vectors {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
   }
 
+  // The sum of each of 8 vectors, in its lane.
+  static Floats sum_each(const Floats (&v)[kLanes]) {
+    const Floats a = sum_quads(v), b = sum_quads(v + 4);
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
+
   static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
     __m256 z[4];
     for (int i = 0; i < 4; ++i, rows += stride) {
@@ -72,6 +78,12 @@ struct Vectors {
   }
 
  private:
+  // Per half, the sums over it of four vectors.
+  static Floats sum_quads(const Floats* v) {
+    const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
+    const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(v[2], v[3]), _mm256_unpackhi_ps(v[2], v[3]));
+    return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xEE));
+  }
   static __m256i first(int count) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane);

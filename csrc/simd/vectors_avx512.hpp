@@ -57,6 +57,14 @@ struct Vectors {
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
   }
 
+  // The sum of each of 16 vectors, in its lane.
+  static Floats sum_each(const Floats (&v)[kLanes]) {
+    const Floats a = sum_quads(v), b = sum_quads(v + 4), c = sum_quads(v + 8), d = sum_quads(v + 12);
+    const Floats ab = _mm512_add_ps(quarters<0x44>(a, b), quarters<0xEE>(a, b));
+    const Floats cd = _mm512_add_ps(quarters<0x44>(c, d), quarters<0xEE>(c, d));
+    return _mm512_add_ps(quarters<0x88>(ab, cd), quarters<0xDD>(ab, cd));
+  }
+
   // Dims 0 .. 3 of kLanes rows that lie `stride` elements apart, one vector per dim.
   static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
     const std::int64_t four = 4 * stride, twelve = 12 * stride;
@@ -78,6 +86,16 @@ struct Vectors {
  private:
   static constexpr __mmask16 kAll = 0xFFFF;
 
+  template <int kOrder>
+  static Floats quarters(Floats a, Floats b) {
+    return _mm512_maskz_shuffle_f32x4(kAll, a, b, kOrder);
+  }
+  // Per quarter, the sums over it of four vectors.
+  static Floats sum_quads(const Floats* v) {
+    const Floats ab = _mm512_add_ps(low_pairs(v[0], v[1]), high_pairs(v[0], v[1]));
+    const Floats cd = _mm512_add_ps(low_pairs(v[2], v[3]), high_pairs(v[2], v[3]));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  }
   static Floats low_pairs(Floats a, Floats b) { return _mm512_maskz_unpacklo_ps(kAll, a, b); }
   static Floats high_pairs(Floats a, Floats b) { return _mm512_maskz_unpackhi_ps(kAll, a, b); }
   static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }

@@ -86,6 +86,11 @@ struct Vectors {
   static Ints choose(Mask m, Ints yes, Ints no) { return (m & yes) | (~m & no); }
   static float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+  // The sum of each of 4 vectors, in its lane.
+  static Floats sum_each(const Floats (&v)[kLanes]) {
+    return Floats{sum(v[0]), sum(v[1]), sum(v[2]), sum(v[3])};
+  }
+
   static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
     const Floats r0 = load_any(rows), r1 = load_any(rows + stride);
     const Floats r2 = load_any(rows + 2 * stride), r3 = load_any(rows + 3 * stride);

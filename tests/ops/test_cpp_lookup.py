@@ -54,11 +54,11 @@ def test_fresh_cases(case: RaggedCase, isa: str) -> None:
     assert_true(case, isa)
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.sampled_from([(16384, 8), (1024, 64), (300, 512), (4099, 3), (700, 33)]),
                    min_size=1, max_size=2),
-    rows=st.sampled_from([63, 64, 130, 600]),
+    rows=st.sampled_from([1, 3, 17, 33, 63, 130, 200, 601]),
     makers=st.lists(st.sampled_from(list(MAKERS)), min_size=1, max_size=2),
     seed=st.integers(0, 2**31),
     offset=st.sampled_from([0.0, 10.0, 1000.0]),
@@ -81,6 +81,24 @@ def test_large_codebooks(
         "large", sizes, rows, makers=makers, seed=seed, offset=offset, scale=scale, damaged=damaged
     )
     assert_true(case, isa)
+
+
+@isas
+@pytest.mark.parametrize(("codes", "copies"), [(700, 1), (3, 2), (2, 1500)])
+@pytest.mark.parametrize("rows", [1, 4, 30, 90])
+def test_few_rows_beside_what_is_not_finite(rows: int, codes: int, copies: int, isa: str) -> None:
+    """Codes read as they lie: NaN hides none of them, and copies leave every row undecided."""
+    generator = torch.Generator().manual_seed(rows)
+    size = codes * copies + 2
+    layout = CodebookLayout((size, size), (70, 3))
+    x = torch.randn(rows, 73, generator=generator)
+    books = torch.randn(codes, 73, generator=generator).repeat(copies, 1)
+    books = torch.cat([books[:1], torch.full((1, 73), torch.nan), books[1:], books[:1]])
+    x[: rows // 2 + 1] = books[0]
+    x[rows // 2, 5 if rows > 1 else 72] = torch.nan
+    books[-1, -1] = torch.inf
+    weight = torch.from_numpy(layout.pack_codebooks([books[:, :70].numpy(), books[:, 70:].numpy()]))
+    assert torch.equal(_cpp.nearest_codes(x, weight, layout, isa=isa), truth(x, weight, layout))
 
 
 @isas
