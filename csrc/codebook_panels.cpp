@@ -90,15 +90,39 @@ bool survey(const CodebookPanels& panels, const Parts& parts) {
 }
 
 // The power of two that brings the widest dim to 1..2, but no code above 2^100.
-float choose_scale(const Parts& parts, std::int64_t dim) {
+float choose_scale(const Parts& parts, std::int64_t dim, std::int64_t& widest) {
   float range = 0.0f, largest = 0.0f;
   for (std::int64_t d = 0; d < dim; ++d) {
-    range = std::max(range, parts.high[d] * 0.5f - parts.low[d] * 0.5f);
+    const float half = parts.high[d] * 0.5f - parts.low[d] * 0.5f;
+    if (half > range) {
+      range = half;
+      widest = d;
+    }
     largest = std::max({largest, std::fabs(parts.low[d]), std::fabs(parts.high[d])});
   }
   if (!(range > 0.0f)) return 1.0f;
   const int exponent = std::min(-std::ilogb(range), 100 - std::ilogb(largest));
   return std::ldexp(1.0f, std::clamp(exponent, -126, 126));
+}
+
+void place(const Parts& parts, CodebookPanels& panels) {
+  panels.centre = parts.centre;
+  panels.centred = parts.centred;
+  panels.half_norms = parts.half_norms;
+  panels.direct = parts.direct;
+}
+
+// Centre and scale after a survey, and the weights of the prints.
+void choose_centre(CodebookPanels& panels, const Parts& parts) {
+  panels.scale = choose_scale(parts, panels.dim, panels.widest);
+  const float share = 1.0f / static_cast<float>(panels.kept);
+  std::uint32_t state = 1;
+  for (std::int64_t d = 0; d < panels.dim; ++d) {
+    const float mean = parts.centre[d] * share;
+    parts.centre[d] = std::isfinite(mean) ? mean : 0.5f * parts.low[d] + 0.5f * parts.high[d];
+    state = state * 1664525u + 1013904223u;
+    parts.weights[d] = static_cast<float>(state >> 8) * 0x1p-24f + 0.5f;
+  }
 }
 
 // Panels of (c - centre) * scale with the norms and prints of the codes, 4 dims at a time.
@@ -243,10 +267,7 @@ void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes
   panels.stride = stride;
   panels.num_codes = panels.kept = num_codes;
   panels.dim = dim;
-  panels.centre = parts.centre;
-  panels.centred = parts.centred;
-  panels.half_norms = parts.half_norms;
-  panels.direct = parts.direct;
+  place(parts, panels);
   if (!survey(panels, parts)) {
     std::int64_t kept = 0;
     for (std::int64_t k = 0; k < num_codes; ++k) {
@@ -257,17 +278,29 @@ void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes
     survey(panels, parts);
   }
   if (panels.kept <= 1) return;
-  panels.scale = choose_scale(parts, dim);
-  const float share = 1.0f / static_cast<float>(panels.kept);
-  std::uint32_t state = 1;
-  for (std::int64_t d = 0; d < dim; ++d) {
-    const float mean = parts.centre[d] * share;
-    parts.centre[d] = std::isfinite(mean) ? mean : 0.5f * parts.low[d] + 0.5f * parts.high[d];
-    state = state * 1664525u + 1013904223u;
-    parts.weights[d] = static_cast<float>(state >> 8) * 0x1p-24f + 0.5f;
-  }
+  choose_centre(panels, parts);
   pack_centred(panels, parts);
   if (drop_copies(panels, parts)) pack_centred(panels, parts);
+  set_bounds(panels);
+  if (brief && panels.bound_constant < kInfinity) pack_brief(parts.brief, panels);
+}
+
+void pack_some(const CodebookPanels& of, const std::int32_t* ids, std::int64_t count, bool brief,
+               float* memory, CodebookPanels& panels) {
+  const Parts parts(memory, count, of.dim, brief);
+  panels = CodebookPanels{};
+  panels.codes = of.codes;
+  panels.stride = of.stride;
+  panels.num_codes = of.num_codes;
+  panels.dim = of.dim;
+  place(parts, panels);
+  std::copy_n(ids, count, parts.ids);
+  panels.ids = parts.ids;
+  panels.kept = count;
+  if (count <= 1) return;
+  survey(panels, parts);
+  choose_centre(panels, parts);
+  pack_centred(panels, parts);
   set_bounds(panels);
   if (brief && panels.bound_constant < kInfinity) pack_brief(parts.brief, panels);
 }

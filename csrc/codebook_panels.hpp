@@ -25,6 +25,7 @@ struct CodebookPanels {
   const std::int32_t* ids = nullptr;  // of the kept codes, ascending; null if all are kept
 
   const float* centre = nullptr;      // [D]
+  std::int64_t widest = 0;            // the dim with the largest range
   float scale = 1.0f;                 // a power of two
   const float* centred = nullptr;     // panels of (c - centre) * scale
   const float* half_norms = nullptr;  // [kept], |.|^2 / 2 of those
@@ -66,6 +67,10 @@ std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief);
 // and lives as long as the result is used.
 void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,
                  bool brief, float* memory, CodebookPanels& panels);
+
+// The same for `count` of the codes of other panels, by ascending id; `memory` for so many codes.
+void pack_some(const CodebookPanels& of, const std::int32_t* ids, std::int64_t count, bool brief,
+               float* memory, CodebookPanels& panels);
 
 // Writes panels.direct; few codebooks ever need it.
 void pack_direct(const CodebookPanels& panels);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
+#include <new>
 
 #include "accumulate_codes.hpp"
 #include "errors.hpp"
@@ -90,11 +92,21 @@ class Run {
     if (job.panel_memory != nullptr) {
       pack_panels(codes, plan.padded_dims[q], plan.codebook_sizes[q], plan.dims[q],
                   job.brief, job.panel_memory, job.panels);
+      job.groups = groups_of(job);
     } else {
       job.panels.codes = codes;
       job.panels.stride = plan.padded_dims[q];
       job.panels.num_codes = plan.codebook_sizes[q];
       job.panels.dim = plan.dims[q];
+    }
+  }
+
+  // Clusters only save time: where memory is short there are none.
+  std::unique_ptr<CodeGroups> groups_of(const QuantizerJob& job) const {
+    try {
+      return CodeGroups::find(job.panels, request_.num_rows, job.brief);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
     }
   }
 
@@ -187,6 +199,13 @@ class Run {
               std::int32_t* chosen) {
     if (request_.given != nullptr) return take_given(job, rows, first, chosen);
     if (job.unpacked) return kernels_.nearest_unpacked(job.panels, rows, memory, chosen);
+    if (job.groups != nullptr) {
+      try {
+        return job.groups->nearest(kernels_, job.panels, *job.direct, rows, memory, chosen);
+      } catch (const std::bad_alloc&) {
+        // Thrown before anything was looked up.
+      }
+    }
     kernels_.nearest(job.panels, *job.direct, rows, memory, chosen);
   }
 

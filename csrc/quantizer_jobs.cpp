@@ -14,6 +14,9 @@ namespace {
 constexpr double kChunkCost = 8e6;
 constexpr double kParallelCost = 3e6;
 constexpr std::int64_t kMaxChunks = 128;
+// Chunks of many rows have so many at least, for rows of several clusters to fill a tile each.
+constexpr std::int64_t kManyRows = 2048;
+constexpr std::int64_t kLeastOfMany = 256;
 // Rows that one float32 table adds up: enough to outweigh its codes, few enough to stay accurate.
 constexpr std::int64_t kRowsPerCode = 4;
 constexpr std::int64_t kMinTableRows = 1024;
@@ -51,6 +54,7 @@ QuantizerJob plan_job(const QuantizeRequest& request, Statistics statistics, std
   const auto wanted = std::clamp(static_cast<std::int64_t>(std::min(cost / kChunkCost, 1e6)),
                                  std::int64_t{1}, kMaxChunks);
   std::int64_t per_chunk = (rows + wanted - 1) / wanted;
+  if (rows >= kManyRows) per_chunk = std::max(per_chunk, kLeastOfMany);
   job.statistics = statistics;
   if (statistics == Statistics::kTables) {
     const std::int64_t least = std::min(kRowsPerCode * num_codes, kMaxTableRows);

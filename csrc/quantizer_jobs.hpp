@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "code_groups.hpp"
 #include "codebook_panels.hpp"
 #include "quantize_rows.hpp"
 #include "workspace.hpp"
@@ -16,7 +17,7 @@ namespace spinlock {
 // over sorted rows.
 enum class Statistics { kNone, kCounts, kTables, kSorted };
 
-// The work of one quantizer. Everything but `panels` follows from shapes alone, never from the
+// The work of one quantizer. Everything but `panels` and `groups` follows from shapes alone, never from the
 // number of threads: that is what makes results bitwise reproducible.
 struct QuantizerJob {
   std::int64_t quantizer;
@@ -29,6 +30,7 @@ struct QuantizerJob {
 
   CodebookPanels panels;
   LazyDirect* direct;
+  std::unique_ptr<CodeGroups> groups;  // null unless codes lie in clusters far apart
   float* panel_memory;
   double* errors;           // [chunks]
   std::int64_t* skipped;    // [chunks]

@@ -102,7 +102,7 @@ inline Problem random_problem(Random& random) {
   Problem problem{PackingPlan(sizes, dims, alignments[up_to(random, 2)]), 0, 0, {}, {}};
   const std::int64_t most = 1 + kWork / (per_row + 1);
   problem.num_rows = up_to(random, 9) == 0 ? up_to(random, 1)
-                     : large               ? 500 + up_to(random, 150)
+                     : large               ? (up_to(random, 1) == 0 ? 500 : 1024) + up_to(random, 150)
                                            : up_to(random, most < 3000 ? most : 3000);
   problem.row_stride = problem.plan.input_width + up_to(random, 1) * 3;
   const std::int64_t floats =

@@ -116,6 +116,44 @@ def test_gap_of_a_hundred_and_of_a_thousand(isa: str) -> None:
 
 
 @isas
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e-25, 1e12, 1e19])
+@pytest.mark.parametrize(("clusters", "dims"), [(2, None), (5, 1), (12, 1)])
+def test_codes_in_clusters_far_apart(
+    clusters: int, dims: int | None, scale: float, isa: str
+) -> None:
+    """Rows near a cluster, between two, far outside, equal to codes, and not finite."""
+    generator = torch.Generator().manual_seed(clusters)
+    layout = CodebookLayout((700, 1500), (40, 9))
+    draws = {"generator": generator}
+
+    def shifted(count: int) -> Tensor:
+        rows = torch.randn(count, 49, **draws)
+        rows[:, slice(dims)] += 300.0 * torch.randint(clusters, (count, 1), **draws)
+        rows[:, 40 : None if dims is None else 40 + dims] -= 90.0 * torch.randint(
+            clusters, (count, 1), **draws
+        )
+        return rows
+
+    codes = shifted(1500)
+    codes[40:60] = codes[60:80]
+    x = shifted(2100)
+    x[:300] = 0.5 * (codes[:300] + codes[300:600])
+    x[300:500] = codes[500:700]
+    x[500:520] *= 1e6
+    x[520, 3] = torch.nan
+    x[521, 45] = torch.inf
+    x, codes = x * scale, codes * scale
+    weight = torch.from_numpy(
+        layout.pack_codebooks([codes[:700, :40].numpy(), codes[:, 40:].numpy()])
+    )
+    expected = truth(x, weight, layout)
+    for threads in (1, 2):
+        assert torch.equal(
+            _cpp.nearest_codes(x, weight, layout, threads=threads, isa=isa), expected
+        )
+
+
+@isas
 @pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-20, 1e18, 1e25, 3e37])
 def test_ends_of_the_range_of_float32(scale: float, isa: str) -> None:
     """Denormal squares below, infinite squares above, and rows far outside the codes."""
