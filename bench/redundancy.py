@@ -4,10 +4,12 @@
     python -m bench.redundancy prepared.npz --prepared --bits 76 --label bankruptcy --output ...
     python -m bench.redundancy --render docs/results.md
 
-Four runs per seed, of the same splits, categories and bits: configs/vqvae/rate_distortion.yaml;
-configs/vqvae/joint.yaml; that with refit rounds; and that with encoders that see all features.  All
-are measured on held-out rows with the tokens of the encoder alone and with sweeps, with the error
-of each category's own tokens beside.
+Runs per seed, of the same splits, categories and bits: the default codebook sizes of uniform
+ratios, brought to those bits; configs/vqvae/rate_distortion.yaml; configs/vqvae/joint.yaml; that
+with refit rounds; and that with encoders that see all features.  All are measured on held-out rows
+with the tokens of the encoder alone and with sweeps, with the error of each category's own tokens
+beside.  Two rows have no network: residual k-means per category with the codebook sizes of
+rate_distortion.yaml, and a residual quantizer of all features, encoded with a beam of 16.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,8 +29,17 @@ import torch
 from torch import Tensor
 
 from bench.quality_grid import CONFIGS, RESULTS, environment
-from spinlock.config import load_config
+from spinlock.comparison.budget import at_budget
+from spinlock.comparison.measuring import Fitted
+from spinlock.comparison.measuring import measured as measured_peer
+from spinlock.comparison.peers.joint_rq import fit_joint_rq, load_faiss
+from spinlock.comparison.peers.pca_kmeans import fit_pca_kmeans
+from spinlock.comparison.plans import planned_config
+from spinlock.config import TrainConfig, load_config
+from spinlock.training.metrics import EvaluationMetrics
 from spinlock.training.pipeline import train
+from spinlock.training.prepare import prepare
+from spinlock.training.prepared import Prepared
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
 
 _SWEEPS = (0, 2)
@@ -37,12 +49,16 @@ REFIT: list[tuple[str, Any]] = [
     ("training.refit.learning_rate", 2e-3),
 ]
 SEE_ALL: list[tuple[str, Any]] = [("model.encoder_inputs", "all")]
+UNIFORM = "uniform ratios"
 RUNS: dict[str, tuple[str, list[tuple[str, Any]]]] = {
+    UNIFORM: ("uniform.yaml", [("model.codebook_sizing", "feature_count")]),
     "rate_distortion": ("rate_distortion.yaml", []),
     "joint": ("joint.yaml", []),
     "joint, refit rounds": ("joint.yaml", REFIT),
     "joint, refit rounds, encoders see all": ("joint.yaml", REFIT + SEE_ALL),
 }
+PER_CATEGORY = "no network: k-means per category"
+ALL_AT_ONCE = "no network: all features, beam 16"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,9 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
         _parser().error("name a data set, or a page with --render")
     torch.set_num_threads(options.threads)
     rows = []
-    for name, (file, changes) in RUNS.items():
-        for seed in options.seeds:
-            rows.append({"run": name, "seed": seed, **measured(file, changes, seed, options)})
+    for seed in options.seeds:
+        for name, found in _measured(seed, options):
+            rows.append({"run": name, "seed": seed, **found})
             print(rows[-1], file=sys.stderr)
     record = {"data": options.label or options.data, "environment": environment(), "rows": rows}
     print(markdown(record))
@@ -67,10 +83,27 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measured(
-    file: str, changes: list[tuple[str, Any]], seed: int, options: argparse.Namespace
-) -> dict[str, Any]:
-    """One run: errors of held-out rows per number of sweeps, own errors, bits and seconds."""
+def _measured(seed: int, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All rows of a seed: those without a network, then the runs."""
+    planned = prepare(_config("rate_distortion", seed, options))
+    started = time.perf_counter()
+    fitted = fit_pca_kmeans(planned.train, planned.validation, planned.plan, seed)
+    yield PER_CATEGORY, _peer_row(fitted, planned, time.perf_counter() - started)
+    faiss = load_faiss()
+    if faiss is None:
+        raise SystemExit("the row of all features at once needs faiss: pip install faiss-cpu")
+    started, bits = time.perf_counter(), planned.plan.bits
+    fitted = fit_joint_rq(faiss, planned.train, planned.validation, bits, seed)
+    yield ALL_AT_ONCE, _peer_row(fitted, planned, time.perf_counter() - started)
+    for name in RUNS:
+        config = _config(name, seed, options)
+        if name == UNIFORM:
+            config = planned_config(config, at_budget(prepare(config).plan, bits).plan)
+        yield name, _run_row(config)
+
+
+def _config(name: str, seed: int, options: argparse.Namespace) -> TrainConfig:
+    file, changes = RUNS[name]
     common: list[tuple[str, Any]] = [
         ("dataset_path", options.data),
         ("random_seed", seed),
@@ -83,17 +116,36 @@ def measured(
             ("feature_cleaning.enabled", False),
             ("training.category_assignment", "families"),
         ]
+    return load_config(CONFIGS / file, [*common, *changes])
+
+
+def _run_row(config: TrainConfig) -> dict[str, Any]:
+    """One run: errors of held-out rows per number of sweeps, own errors, bits and seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [*common, *changes, ("training.checkpoint_dir", folder)]
+        training = config.training.model_copy(update={"checkpoint_dir": folder})
         started = time.perf_counter()
-        result = train(load_config(CONFIGS / file, overrides))
+        result = train(config.model_copy(update={"training": training}))
         seconds = time.perf_counter() - started
     assert result.metrics is not None, "a finished run has been measured"
     x = torch.as_tensor(result.prepared.validation)
+    sweeps = {str(sweeps): _errors(result.model, x, sweeps) for sweeps in _SWEEPS}
+    return _row(result.metrics, sweeps, seconds)
+
+
+def _peer_row(fitted: Fitted, prepared: Prepared, seconds: float) -> dict[str, Any]:
+    categories = [(c.name, c.num_features) for c in prepared.plan.categories]
+    metrics = measured_peer(fitted, prepared.validation, categories)
+    errors = {"mean": metrics.mean_mse, "worst": metrics.worst_mse, "own": None}
+    return _row(metrics, {"0": errors}, seconds)
+
+
+def _row(metrics: EvaluationMetrics, sweeps: dict[str, Any], seconds: float) -> dict[str, Any]:
     return {
-        "bits": result.metrics.bits,
+        "bits": metrics.bits,
         "seconds": seconds,
-        "sweeps": {str(sweeps): _errors(result.model, x, sweeps) for sweeps in _SWEEPS},
+        "utilization": metrics.utilization,
+        "dead_share": metrics.dead_share,
+        "sweeps": sweeps,
     }
 
 
@@ -112,23 +164,31 @@ def _errors(model: CategoricalHierarchicalVQVAE, x: Tensor, sweeps: int) -> dict
 
 def markdown(record: dict[str, Any]) -> str:
     """The record as a Markdown table: means over seeds, single seeds in brackets."""
-    runs = {name: [r for r in record["rows"] if r["run"] == name] for name in RUNS}
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in record["rows"]:
+        runs.setdefault(row["run"], []).append(row)
     bits = fmean(row["bits"] for row in record["rows"])
     lines = [
         f"{record['data']}, {bits:.0f} bits:",
         "",
-        "| run | sweeps | mean | worst | worst/mean | own tokens alone | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| run | sweeps | mean | worst | worst/mean | own tokens alone | utilization | dead "
+        "| seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, rows in runs.items():
-        for sweeps in map(str, _SWEEPS):
+        figures = (
+            f"{fmean(row['utilization'] for row in rows):.2f} "
+            f"| {fmean(row['dead_share'] for row in rows):.1%} "
+            f"| {fmean(row['seconds'] for row in rows):.0f}"
+        )
+        for sweeps in rows[0]["sweeps"]:
             found = [row["sweeps"][sweeps] for row in rows]
-            each = {key: [errors[key] for errors in found] for key in ("mean", "worst", "own")}
+            mean, worst = ([errors[key] for errors in found] for key in ("mean", "worst"))
             ratio = fmean(errors["worst"] / errors["mean"] for errors in found)
+            own = [errors["own"] for errors in found]
             lines.append(
-                f"| {name} | {sweeps} | {_spread(each['mean'])} | {_spread(each['worst'])} "
-                f"| {ratio:.2f} | {fmean(each['own']):.4f} "
-                f"| {fmean(row['seconds'] for row in rows):.0f} |"
+                f"| {name} | {sweeps} | {_spread(mean)} | {_spread(worst)} | {ratio:.2f} "
+                f"| {'-' if None in own else format(fmean(own), '.4f')} | {figures} |"
             )
     return "\n".join(lines)
 
