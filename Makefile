@@ -8,6 +8,9 @@ NATIVE := $(wildcard csrc/* csrc/*/*)
 # Torch may come from a folder of wheels on an offline machine: PIP_FIND_LINKS does that.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# cmake would compile one file at a time.
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
 .PHONY: setup train test lint types bench clean
 setup: $(STAMP)
 
