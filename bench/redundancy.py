@@ -7,9 +7,10 @@
 Runs per seed, of the same splits, categories and bits: the default codebook sizes of uniform
 ratios, brought to those bits; configs/vqvae/rate_distortion.yaml; configs/vqvae/joint.yaml; that
 with refit rounds; and that with encoders that see all features.  All are measured on held-out rows
-with the tokens of the encoder alone and with sweeps, with the error of each category's own tokens
-beside.  Two rows have no network: residual k-means per category with the codebook sizes of
-rate_distortion.yaml, and a residual quantizer of all features, encoded with a beam of 16.
+with the tokens of the encoder alone, with sweeps and with restarts, and with the error of each
+category's own tokens beside.  Two rows have no network: residual k-means per category with the
+codebook sizes of rate_distortion.yaml, and a residual quantizer of all features, encoded with a
+beam of 16.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from spinlock.training.prepare import prepare
 from spinlock.training.prepared import Prepared
 from spinlock.vqvae import CategoricalHierarchicalVQVAE
 
-_SWEEPS = (0, 2)
+# Sweeps and restarts at encode time, as the tables name them.
+_SEARCHES = {"0": (0, 0), "2": (2, 0), "2, 8 restarts": (2, 8)}
 REFIT: list[tuple[str, Any]] = [
     ("training.refit.rounds", 8),
     ("training.refit.epochs", 8),
@@ -128,8 +130,8 @@ def _run_row(config: TrainConfig) -> dict[str, Any]:
         seconds = time.perf_counter() - started
     assert result.metrics is not None, "a finished run has been measured"
     x = torch.as_tensor(result.prepared.validation)
-    sweeps = {str(sweeps): _errors(result.model, x, sweeps) for sweeps in _SWEEPS}
-    return _row(result.metrics, sweeps, seconds)
+    found = {name: _errors(result.model, x, *search) for name, search in _SEARCHES.items()}
+    return _row(result.metrics, found, seconds)
 
 
 def _peer_row(fitted: Fitted, prepared: Prepared, seconds: float) -> dict[str, Any]:
@@ -150,8 +152,10 @@ def _row(metrics: EvaluationMetrics, sweeps: dict[str, Any], seconds: float) -> 
 
 
 @torch.no_grad()
-def _errors(model: CategoricalHierarchicalVQVAE, x: Tensor, sweeps: int) -> dict[str, float]:
-    tokens = model.get_tokens(x, sweeps=sweeps)
+def _errors(
+    model: CategoricalHierarchicalVQVAE, x: Tensor, sweeps: int, restarts: int
+) -> dict[str, float]:
+    tokens = model.get_tokens(x, sweeps=sweeps, restarts=restarts)
     squared = (model.decode_from_tokens(tokens) - x).double().square().mean(0)
     parts = torch.split(squared, list(model.config.category_sizes))
     errors = torch.stack([part.mean() for part in parts])

@@ -221,6 +221,11 @@ def test_sweeps_are_asked_for_by_number(run_command: RunCommand, folder: Path) -
     limited = (*given, "limited.npz", "--sweeps", "1", "--own-error-limit")
     assert run_command(*limited, "1").code == 0
     assert run_command(*limited, "0.5", "--overwrite").code == 2
+    begun_anew = (*given, "anew.npz", "--restarts", "2")
+    assert run_command(*begun_anew, "--sweeps", "1").code == 0
+    alone = run_command(*begun_anew, "--overwrite")
+    assert alone.code == 2
+    assert "--restarts 2 begins sweeps anew, and there are none" in alone.err
     ended = run_command(*given, "none.npz", "--sweeps", "-1")
     assert ended.code == 2
     assert "--sweeps" in ended.err

@@ -169,6 +169,19 @@ def test_sweeps_decode_closer_in_blocks_of_any_size(both: Trained) -> None:
         Codec(both.saved, sweeps=-1)
 
 
+def test_restarts_come_closer_in_blocks_of_any_size(both: Trained) -> None:
+    model, rows = both.saved.model, both.rows
+    x = torch.from_numpy(both.saved.preprocessing.transform(rows))
+    found = [Codec(both.saved, sweeps=1, restarts=n).encode(rows) for n in (0, 8)]
+    decoded = [model.decode_from_tokens(torch.from_numpy(t.astype(np.int64))) for t in found]
+    errors = [float((part - x).square().sum().detach()) for part in decoded]
+    assert errors[1] < errors[0]
+    blocks = Codec(both.saved, block_rows=64, sweeps=1, restarts=8).encode(rows)
+    np.testing.assert_array_equal(blocks, found[1])
+    with pytest.raises(InputError, match="restarts: 2 of no sweeps"):
+        Codec(both.saved, restarts=2)
+
+
 def test_own_errors_stay_in_bounds(both: Trained) -> None:
     model, rows = both.saved.model, both.rows
     x = torch.from_numpy(both.saved.preprocessing.transform(rows))

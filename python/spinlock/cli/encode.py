@@ -11,6 +11,7 @@ import typer
 from spinlock.cli import options as opt
 from spinlock.cli.outputs import files_of, names_folder, place_of, require_folder, told_place
 from spinlock.cli.session import Session
+from spinlock.errors import ConfigError
 
 if TYPE_CHECKING:
     from spinlock.cli.terminal import Terminal
@@ -80,6 +81,15 @@ def encode(
             help="Let sweeps raise what a category's own tokens miss of a row F times at most.",
         ),
     ] = None,
+    restarts: Annotated[
+        int,
+        typer.Option(
+            "--restarts",
+            min=0,
+            metavar="N",
+            help="Begin the sweeps anew N times from displaced tokens, and keep what is closer.",
+        ),
+    ] = 0,
     labels: Annotated[
         bool, typer.Option("--labels", help="Keep the labels of the data set beside the tokens.")
     ] = False,
@@ -108,11 +118,16 @@ def encode(
         from spinlock.config.paths import expand_user
 
         terminal = Terminal.open("quiet" if quiet else "normal")
+        if restarts and not sweeps:
+            raise ConfigError(
+                f"--restarts {restarts} begins sweeps anew, and there are none: add --sweeps 2"
+            )
         options = {
             "device": device,
             "beam": beam,
             "sweeps": sweeps,
             "own_error_limit": own_error_limit,
+            "restarts": restarts,
             "labels": labels,
             "ignore_extra_columns": ignore_extra_columns,
             "overwrite": overwrite,

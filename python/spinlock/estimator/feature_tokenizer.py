@@ -73,6 +73,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             it: 1 or 2 come clearly closer at a cost in time.
         own_error_limit: (none) how many times larger sweeps may make what a category's own tokens
             alone miss of a row; at least 1.
+        restarts: times that sweeps begin anew from displaced tokens; 4 to 16 come closer again.
         num_threads: (by the model's size) CPU threads of a training step.
         checkpoint_dir: (none) where the run keeps its checkpoints; nothing stays on disk without.
         config: keys that no parameter sets: a ``TrainConfig``, nested mappings such as
@@ -121,6 +122,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         beam: int = 1,
         sweeps: int = 0,
         own_error_limit: float | None = None,
+        restarts: int = 0,
         num_threads: int | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         config: Base = None,
@@ -147,6 +149,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.beam = beam
         self.sweeps = sweeps
         self.own_error_limit = own_error_limit
+        self.restarts = restarts
         self.num_threads = num_threads
         self.checkpoint_dir = checkpoint_dir
         self.config = config
@@ -318,9 +321,13 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device = saved.config.device if self.device is None else self.device
         if device != "cpu":  # what is pickled stays on the CPU
             saved = replace(saved, model=copy.deepcopy(saved.model))
-        limit = self.own_error_limit
         return Codec(
-            saved, device=device, beam=self.beam, sweeps=self.sweeps, own_error_limit=limit
+            saved,
+            device=device,
+            beam=self.beam,
+            sweeps=self.sweeps,
+            own_error_limit=self.own_error_limit,
+            restarts=self.restarts,
         )
 
     def _rows(self, X: Any) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from spinlock.training.saved import SavedModel
 from spinlock.training.start import find_device
 from spinlock.training.threads import limited_threads, threads_for
 from spinlock.vqvae.own_error import check_own_error_limit
+from spinlock.vqvae.restarts import check_restarts
 
 Matrix = NDArray[np.float32]
 
@@ -44,6 +45,8 @@ class Codec:
             <spinlock.vqvae.CategoricalHierarchicalVQVAE.sweep>`.
         own_error_limit: how many times larger sweeps may make what a category's own tokens alone
             miss of a row; None: as much as it takes.
+        restarts: times that sweeps begin anew from displaced tokens: 4 to 16 come closer again,
+            each at the cost of the sweeps.
 
     Attributes:
         contract: what the tokens mean.
@@ -53,7 +56,8 @@ class Codec:
 
     Raises:
         ConfigError: no such device here.
-        InputError: ``block_rows``, ``beam`` or ``own_error_limit`` below 1, or ``sweeps`` below 0.
+        InputError: ``block_rows``, ``beam`` or ``own_error_limit`` below 1, ``sweeps`` below 0, or
+            ``restarts`` below 0 or without sweeps.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Codec:
         beam: int = 1,
         sweeps: int = 0,
         own_error_limit: float | None = None,
+        restarts: int = 0,
     ) -> None:
         for name, value, least in (
             ("block_rows", block_rows, 1), ("beam", beam, 1), ("sweeps", sweeps, 0)
@@ -72,7 +77,9 @@ class Codec:
             if value < least:
                 raise InputError(f"{name}: expected at least {least}, got {value}")
         check_own_error_limit(own_error_limit)
+        check_restarts(restarts, sweeps)
         self.beam, self.sweeps, self.own_error_limit = beam, sweeps, own_error_limit
+        self.restarts = restarts
         self.device = find_device(device)
         self.block_rows = -(-block_rows // _TILE) * _TILE
         self.contract = saved.contract
@@ -97,7 +104,9 @@ class Codec:
         with self._working():
             for rows in _blocks(len(raw), self.block_rows):
                 x = self._tiled(self._preprocessing.transform(raw[rows]))
-                found = self._model.get_tokens(x, self.beam, self.sweeps, self.own_error_limit)
+                found = self._model.get_tokens(
+                    x, self.beam, self.sweeps, self.own_error_limit, self.restarts
+                )
                 tokens[rows] = found[: rows.stop - rows.start].cpu().numpy()
         return tokens
 

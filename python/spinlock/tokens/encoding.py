@@ -70,6 +70,7 @@ def encode_dataset(
     beam: int = 1,
     sweeps: int = 0,
     own_error_limit: float | None = None,
+    restarts: int = 0,
     labels: bool = False,
     ignore_extra_columns: bool = False,
     overwrite: bool = False,
@@ -85,7 +86,7 @@ def encode_dataset(
             it is opened with the families, excluded columns and label column of the run.
         output: ``.npz`` or ``.parquet``.
         on_progress: is called with rows done and rows in all.
-        device, block_rows, beam, sweeps, own_error_limit: as in
+        device, block_rows, beam, sweeps, own_error_limit, restarts: as in
             :class:`~spinlock.tokens.codec.Codec`.
         labels: keep the labels of the data set beside the tokens; they are held in memory.
         ignore_extra_columns: leave columns out that the model does not know, instead of refusing
@@ -107,6 +108,7 @@ def encode_dataset(
         beam=beam,
         sweeps=sweeps,
         own_error_limit=own_error_limit,
+        restarts=restarts,
     )
     with opened_for(saved, data) as dataset:
         order = columns_for(saved, dataset, ignore_extra_columns=ignore_extra_columns)

@@ -46,6 +46,7 @@ def encode_shards(
     beam: int = 1,
     sweeps: int = 0,
     own_error_limit: float | None = None,
+    restarts: int = 0,
     labels: bool = False,
     ignore_extra_columns: bool = False,
     overwrite: bool = False,
@@ -57,7 +58,7 @@ def encode_shards(
     same model and in the same way, are kept.
 
     Args:
-        saved, data, device, block_rows, beam, sweeps, own_error_limit, labels,
+        saved, data, device, block_rows, beam, sweeps, own_error_limit, restarts, labels,
             ignore_extra_columns: as in :func:`~spinlock.tokens.encoding.encode_dataset`.
         folder: of the token files, named after the files of the data set; made if missing.
         on_progress: is called with rows done and rows in all.
@@ -78,6 +79,7 @@ def encode_shards(
             "beam": beam,
             "sweeps": sweeps,
             "own_error_limit": own_error_limit,
+            "restarts": restarts,
             "labels": labels,
         }
         works = plan_files(_files(dataset), home, saved.contract, wanted, overwrite=overwrite)

@@ -1,9 +1,10 @@
 """Categorical hierarchical VQ-VAEs: tokens per category and level, two forms, one protocol."""
 
 from spinlock.ops.ragged_linear import plain_products
-from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE, VQVAEOutput
+from spinlock.vqvae.categorical_vqvae import CategoricalHierarchicalVQVAE
 from spinlock.vqvae.config import CategoricalVQVAEConfig
 from spinlock.vqvae.independent import IndependentVQVAE
+from spinlock.vqvae.outputs import VQVAEOutput
 from spinlock.vqvae.residual import ResidualVQVAE
 
 __all__ = [

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,34 +15,10 @@ from spinlock.modules import NestedResidualQuantizer, RaggedVectorQuantizer
 from spinlock.modules.outputs import QuantizerOutput, UsageSummary
 from spinlock.vqvae.config import CategoricalVQVAEConfig
 from spinlock.vqvae.decoder_tables import DecoderTables, TokenTables
+from spinlock.vqvae.outputs import CodebookOptions, VQVAEOutput
 from spinlock.vqvae.own_error import check_own_error_limit, own_errors
 from spinlock.vqvae.packed import CategoryEncoder, PackedSegments, SharedDecoder
-from spinlock.vqvae.synthesis import swept_tokens
-
-
-class CodebookOptions(TypedDict):
-    """Options that every quantizer module takes."""
-
-    decay: float
-    commitment_weight: float
-    commitment_reduction: Literal["mean", "sum"]
-    use_ema: bool
-    init: Literal["kmeans", "uniform"]
-    seed: int
-
-
-class VQVAEOutput(NamedTuple):
-    """What a forward pass gives.
-
-    Attributes:
-        reconstruction: ``[B, N]``.
-        indices: int64 ``[B, C * L]``, category-major.
-        losses: weighted scalar terms by name; ``total`` is the sum of the others.
-    """
-
-    reconstruction: Tensor
-    indices: Tensor
-    losses: dict[str, Tensor]
+from spinlock.vqvae.restarts import check_restarts, searched_tokens
 
 
 class CategoricalHierarchicalVQVAE(nn.Module, ABC):
@@ -110,7 +85,12 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
 
     @torch.no_grad()
     def get_tokens(
-        self, x: Tensor, beam: int = 1, sweeps: int = 0, own_error_limit: float | None = None
+        self,
+        x: Tensor,
+        beam: int = 1,
+        sweeps: int = 0,
+        own_error_limit: float | None = None,
+        restarts: int = 0,
     ) -> Tensor:
         """Tokens int64 ``[B, C * L]`` of features ``[B, N]``, category-major; writes no state.
 
@@ -121,48 +101,60 @@ class CategoricalHierarchicalVQVAE(nn.Module, ABC):
             sweeps: times that every token is reconsidered by what the whole decoder makes of it;
                 see :meth:`sweep`.
             own_error_limit: of the sweeps; see :meth:`sweep`.
+            restarts: of the sweeps; see :meth:`sweep`.
 
         Raises:
             InputError: features of another shape or type, a ``beam`` that the form has not,
-                ``sweeps`` below 0, or an ``own_error_limit`` below 1.
+                ``sweeps`` below 0, an ``own_error_limit`` below 1, or ``restarts`` below 0 or
+                without sweeps.
         """
+        check_restarts(restarts, sweeps)
         with self._evaluating():
             tokens = self._search(self.encode(x), beam)
-            return tokens if sweeps == 0 else self.sweep(x, tokens, sweeps, own_error_limit)
+            if sweeps == 0:
+                return tokens
+            return self.sweep(x, tokens, sweeps, own_error_limit, restarts)
 
     @torch.no_grad()
     def sweep(
-        self, x: Tensor, tokens: Tensor, sweeps: int = 1, own_error_limit: float | None = None
+        self,
+        x: Tensor,
+        tokens: Tensor,
+        sweeps: int = 1,
+        own_error_limit: float | None = None,
+        restarts: int = 0,
     ) -> Tensor:
         """Tokens int64 ``[B, C * L]`` that decode closer to ``x [B, N]`` than ``tokens`` do.
 
         Analysis by synthesis: see :func:`spinlock.vqvae.synthesis.swept_tokens`.  No row's squared
         error over all features is ever larger than before.  With ``own_error_limit``, 1 or more, no
         row's :meth:`own_errors` become more than so many times those of ``tokens``, to rounding.
-        Writes no state.
+        ``restarts`` times the sweeps begin anew, with a fifth of the best tokens displaced, and
+        what decodes closer is kept (:func:`spinlock.vqvae.restarts.searched_tokens`).  Writes no
+        state.
 
         Raises:
-            InputError: features of another shape or type, ``sweeps`` below 0, or an
-                ``own_error_limit`` below 1.
+            InputError: features of another shape or type, ``sweeps`` below 0, an
+                ``own_error_limit`` below 1, or ``restarts`` below 0 or without sweeps.
         """
         self._check_features(x)
         check_own_error_limit(own_error_limit)
         if sweeps < 0:
             raise InputError(f"sweeps: expected at least 0, got {sweeps}; 0 keeps every token")
+        check_restarts(restarts, sweeps)
         with self._evaluating():
             tables, candidates = self._decoder_tables()
-            rows = x.to(tables.weight.dtype)
-            found = swept_tokens(
-                rows,
+            return searched_tokens(
+                x.to(tables.weight.dtype),
                 tokens,
                 tables,
-                sweeps,
+                lambda found: self._squared_error(x, found),
+                sizes=[size for sizes in self.config.codebook_sizes for size in sizes],
+                sweeps=sweeps,
+                restarts=restarts,
                 candidates=candidates,
                 own_error_limit=own_error_limit,
             )
-            # What tables and decoder round differently must not make a row worse.
-            closer = self._squared_error(x, found) < self._squared_error(x, tokens)
-            return torch.where(closer[:, None], found, tokens)
 
     @torch.no_grad()
     def own_errors(self, x: Tensor, tokens: Tensor) -> Tensor:

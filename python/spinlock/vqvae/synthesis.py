@@ -24,6 +24,7 @@ def swept_tokens(
     *,
     candidates: int = CANDIDATES,
     own_error_limit: float | None = None,
+    bounded_by: Tensor | None = None,
 ) -> Tensor:
     """Tokens whose decoded rows come closer to ``x``, quantizer by quantizer.
 
@@ -42,6 +43,7 @@ def swept_tokens(
         own_error_limit: codes are passed over with which the category's own tokens alone would
             reconstruct a row's features of it with more than so many times the error at the start
             (:func:`~spinlock.vqvae.own_error.own_errors`); None: no bound.
+        bounded_by: tokens whose own errors count instead of those at the start.
 
     Returns:
         int64 ``[B, Q]``; rows that are not finite keep their tokens.
@@ -56,13 +58,14 @@ def swept_tokens(
     if sweeps == 0 or len(x) == 0:
         return tokens
     own = None if own_error_limit is None else own_decoders(tables)
-    parts = zip(torch.split(x, _CHUNK_ROWS), torch.split(tokens, _CHUNK_ROWS), strict=True)
+    bounds = tokens if bounded_by is None else bounded_by
+    parts = [torch.split(part, _CHUNK_ROWS) for part in (x, tokens, bounds)]
     swept = []
-    for rows, part in parts:
+    for rows, part, bounding in zip(*parts, strict=True):
         columns = list(part.unbind(1))
         bound = None
         if own is not None and own_error_limit is not None:
-            bound = OwnBound(rows, columns, own, own_error_limit)
+            bound = OwnBound(rows, bounding.unbind(1), own, own_error_limit)
         swept.append(_swept(rows, columns, tables, sweeps, candidates, bound))
     return torch.cat(swept)
 
