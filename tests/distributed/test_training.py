@@ -19,7 +19,8 @@ import torch
 
 from processes import in_processes
 from spinlock.config import TrainConfig, dump_config
-from spinlock.distributed.world import TRAFFIC
+from spinlock.distributed.world import TRAFFIC, WorldError
+from spinlock.training.loop import Trainer
 from spinlock.training.pipeline import train
 
 EPOCHS, BATCH, ROWS = 3, 48, 240
@@ -122,6 +123,19 @@ def test_a_killed_process_ends_the_run_which_resumes_to_the_same_bits(tmp_path: 
     assert rest["checkpoint"].endswith("epoch_0040")
     metrics = json.loads((one / "metrics.json").read_text(encoding="utf-8"))
     assert rest["worst"] == pytest.approx(metrics["metrics"]["worst_mse"], rel=0.1)
+
+
+def test_a_process_lost_while_a_checkpoint_is_told_of_leaves_it_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Trainer, _interrupt: object) -> bool:
+        assert self.saver is not None
+        self.saver.save(self, best=False)
+        raise WorldError("the connection to another process is lost")
+
+    monkeypatch.setattr(Trainer, "run", lost)
+    with pytest.raises(WorldError, match=r"epoch_0000\S*' is intact: .* --resume"):
+        train(config_of(tmp_path, "lost"))
 
 
 def _until(condition: Callable[[], bool]) -> None:

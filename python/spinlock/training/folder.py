@@ -109,6 +109,15 @@ class RunDirectory:
         names = [p.name for p in self.path.iterdir() if position(p.name) and p.is_dir()]
         return sorted(names, key=lambda name: position(name) or (0, 0))
 
+    def latest(self) -> Path | None:
+        """The folder of the last checkpoint that is complete; None where there is none.
+
+        Raises:
+            CheckpointError: the pointer holds no checkpoint's name.
+        """
+        name = self.pointer("latest")
+        return None if name is None else self.path / name
+
     def pointer(self, name: str) -> str | None:
         """The checkpoint that ``latest`` or ``best`` names; None where there is no such pointer.
 

@@ -233,7 +233,9 @@ def _run(
                 try:
                     interrupted = trainer.run(interrupt)
                 except WorldError as error:
-                    raise lost_process(error, trainer.checkpoint) from error
+                    # The other may have been lost after one was written, before all heard of it.
+                    written = trainer.checkpoint or directory.latest()
+                    raise lost_process(error, written) from error
             if interrupted:
                 tell_interrupted(trainer, interrupt, callback)
     best = trainer.progress.best_checkpoint
