@@ -91,14 +91,14 @@ def check_restarts(restarts: int, sweeps: int) -> None:
 
 
 def displaced(tokens: Tensor, sizes: Sequence[int], start: int) -> Tensor:
-    """A fifth of the tokens ``[B, Q]`` replaced, for every row in the same columns.
+    """A fifth of the tokens ``[B, Q]``, about, replaced, for every row in the same columns.
 
     Which ones, and by how many codes each moves on, is a function of ``start`` alone, so that
     blocks of any size and machines of any kind find the same tokens.
 
     >>> displaced(torch.tensor([[0, 1, 2, 3, 4], [4, 4, 4, 4, 4]]), [5] * 5, start=1)
-    tensor([[0, 1, 1, 3, 4],
-            [4, 4, 3, 4, 4]])
+    tensor([[2, 1, 0, 3, 3],
+            [1, 4, 2, 4, 3]])
     """
     codes = np.asarray(sizes)
     draws = np.random.RandomState(start)
