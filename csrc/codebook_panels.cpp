@@ -105,13 +105,6 @@ float choose_scale(const Parts& parts, std::int64_t dim, std::int64_t& widest) {
   return std::ldexp(1.0f, std::clamp(exponent, -126, 126));
 }
 
-void place(const Parts& parts, CodebookPanels& panels) {
-  panels.centre = parts.centre;
-  panels.centred = parts.centred;
-  panels.half_norms = parts.half_norms;
-  panels.direct = parts.direct;
-}
-
 // Centre and scale after a survey, and the weights of the prints.
 void choose_centre(CodebookPanels& panels, const Parts& parts) {
   panels.scale = choose_scale(parts, panels.dim, panels.widest);
@@ -251,7 +244,31 @@ void set_bounds(CodebookPanels& panels) {
   if (panels.dim > kMaxCertifiedDim) panels.direct_absolute = kInfinity;
 }
 
+// Panels of the kept codes; `copies`: there may be copies among them.
+void pack_surveyed(CodebookPanels& panels, const Parts& parts, bool copies) {
+  if (panels.kept <= 1) return;
+  panels.centre = parts.centre;
+  panels.centred = parts.centred;
+  panels.half_norms = parts.half_norms;
+  panels.direct = parts.direct;
+  choose_centre(panels, parts);
+  pack_centred(panels, parts);
+  if (copies && drop_copies(panels, parts)) pack_centred(panels, parts);
+  set_bounds(panels);
+  if (parts.brief != nullptr && panels.bound_constant < kInfinity) pack_brief(parts.brief, panels);
+}
+
 }  // namespace
+
+CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int64_t num_codes,
+                               std::int64_t dim) {
+  CodebookPanels panels;
+  panels.codes = codes;
+  panels.stride = stride;
+  panels.num_codes = num_codes;
+  panels.dim = dim;
+  return panels;
+}
 
 std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
   return 4 * round_up(dim, 16) + 3 * round_up(num_codes, 16) + round_up(table_size(num_codes), 16) +
@@ -262,12 +279,8 @@ std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) 
 void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,
                  bool brief, float* memory, CodebookPanels& panels) {
   const Parts parts(memory, num_codes, dim, brief);
-  panels = CodebookPanels{};
-  panels.codes = codes;
-  panels.stride = stride;
-  panels.num_codes = panels.kept = num_codes;
-  panels.dim = dim;
-  place(parts, panels);
+  panels = unpacked_panels(codes, stride, num_codes, dim);
+  panels.kept = num_codes;
   if (!survey(panels, parts)) {
     std::int64_t kept = 0;
     for (std::int64_t k = 0; k < num_codes; ++k) {
@@ -277,52 +290,18 @@ void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes
     panels.ids = parts.ids;
     survey(panels, parts);
   }
-  if (panels.kept <= 1) return;
-  choose_centre(panels, parts);
-  pack_centred(panels, parts);
-  if (drop_copies(panels, parts)) pack_centred(panels, parts);
-  set_bounds(panels);
-  if (brief && panels.bound_constant < kInfinity) pack_brief(parts.brief, panels);
+  pack_surveyed(panels, parts, true);
 }
 
 void pack_some(const CodebookPanels& of, const std::int32_t* ids, std::int64_t count, bool brief,
                float* memory, CodebookPanels& panels) {
   const Parts parts(memory, count, of.dim, brief);
-  panels = CodebookPanels{};
-  panels.codes = of.codes;
-  panels.stride = of.stride;
-  panels.num_codes = of.num_codes;
-  panels.dim = of.dim;
-  place(parts, panels);
+  panels = unpacked_panels(of.codes, of.stride, of.num_codes, of.dim);
   std::copy_n(ids, count, parts.ids);
   panels.ids = parts.ids;
   panels.kept = count;
-  if (count <= 1) return;
   survey(panels, parts);
-  choose_centre(panels, parts);
-  pack_centred(panels, parts);
-  set_bounds(panels);
-  if (brief && panels.bound_constant < kInfinity) pack_brief(parts.brief, panels);
-}
-
-void pack_direct(const CodebookPanels& panels) {
-  const std::int64_t dim = panels.dim;
-  for (std::int64_t first = 0; first < panels.kept; first += kPanelCodes) {
-    const std::int64_t count = std::min(kPanelCodes, panels.kept - first);
-    float* const out = panels.direct + first * dim;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float* const code = panels.codes + panels.id(first + i) * panels.stride;
-      for (std::int64_t d = 0; d < dim; ++d) out[d * count + i] = code[d] * panels.scale;
-    }
-  }
-}
-
-void LazyDirect::need(const CodebookPanels& panels) {
-  if (ready_.load(std::memory_order_acquire)) return;
-  const std::lock_guard<std::mutex> guard(lock_);
-  if (ready_.load(std::memory_order_relaxed)) return;
-  pack_direct(panels);
-  ready_.store(true, std::memory_order_release);
+  pack_surveyed(panels, parts, false);
 }
 
 }  // namespace spinlock

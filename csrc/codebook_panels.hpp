@@ -60,6 +60,10 @@ inline constexpr std::int64_t brief_panels_per_group(std::int64_t dim) {
   return dim >= 128 ? 1 : dim >= 32 ? 2 : 4;
 }
 
+// Codes as the caller holds them, none of them packed.
+CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int64_t num_codes,
+                               std::int64_t dim);
+
 // Floats of working memory that pack_panels needs for one codebook, a multiple of 16.
 std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief);
 

@@ -94,10 +94,8 @@ class Run {
                   job.brief, job.panel_memory, job.panels);
       job.groups = groups_of(job);
     } else {
-      job.panels.codes = codes;
-      job.panels.stride = plan.padded_dims[q];
-      job.panels.num_codes = plan.codebook_sizes[q];
-      job.panels.dim = plan.dims[q];
+      job.panels =
+          unpacked_panels(codes, plan.padded_dims[q], plan.codebook_sizes[q], plan.dims[q]);
     }
   }
 

@@ -41,7 +41,7 @@ class NearestRows {
       : panels_(panels),
         direct_(direct),
         tile_(memory),
-        copies_(memory + kRows * panels.dim)
+        copies_{memory + kRows * panels.dim, panels.dim}
 #ifdef SPINLOCK_BRIEF
         ,
         brief_(panels, memory + 2 * kRows * panels.dim)
@@ -67,7 +67,8 @@ class NearestRows {
       const bool passed = direct_.expanded.take();
       if (passed || !expanded_tile(part, out + first)) {
         if (!passed) direct_.expanded.set(kDirectTiles);
-        direct_tile(in_whole_vectors(part), [&](int i) { return part.data + i * part.stride; },
+        direct_tile(copies_.in_whole_vectors(part),
+                    [&](int i) { return part.data + i * part.stride; },
                     [&](int i) { return out + first + i; });
       }
       while (undecided_.count >= kRows) flush_undecided();
@@ -86,30 +87,6 @@ class NearestRows {
     }
     queue.count = 0;
     return true;
-  }
-
-  // The rows, copied and followed by zeros if they would leave a vector unfilled.
-  Rows in_whole_vectors(const Rows& rows) const {
-    if (rows.count % V::kLanes == 0) return rows;
-    for (std::int64_t i = 0; i < rows.count; ++i) copy_row(rows.data + i * rows.stride, i);
-    return filled_copies(rows.count);
-  }
-
-  Rows copied(const float* const* rows, int count) const {
-    for (int i = 0; i < count; ++i) copy_row(rows[i], i);
-    return filled_copies(count);
-  }
-
-  Rows filled_copies(std::int64_t count) const {
-    for (std::int64_t i = count; i % V::kLanes != 0; ++i) {
-      for (std::int64_t d = 0; d < panels_.dim; ++d) copies_[i * panels_.dim + d] = 0.0f;
-    }
-    return {copies_, panels_.dim, count};
-  }
-
-  void copy_row(const float* row, std::int64_t to) const {
-    __builtin_memcpy(copies_ + to * panels_.dim, row,
-                     static_cast<std::size_t>(panels_.dim) * sizeof(float));
   }
 
   // Rows of the next tile: what they need from memory arrives while this one is scored.
@@ -132,7 +109,7 @@ class NearestRows {
   bool expanded_tile(const Rows& rows, std::int32_t* out) {
     alignas(64) float squares[kRows];
     const auto count = static_cast<int>(rows.count);
-    load_tile<true>(in_whole_vectors(rows), panels_, tile_, squares);
+    load_tile<true>(copies_.in_whole_vectors(rows), panels_, tile_, squares);
     for (int r = 0; r < count; r += V::kLanes) {
       V::store(ranking_.margin + r, margin(V::load(squares + r)));
     }
@@ -221,7 +198,8 @@ class NearestRows {
     undecided_.count -= count;
     const float* const* const row = undecided_.row + undecided_.count;
     std::int32_t* const* const to = undecided_.out + undecided_.count;
-    direct_tile(copied(row, count), [row](int i) { return row[i]; }, [to](int i) { return to[i]; });
+    direct_tile(copies_.of(row, count), [row](int i) { return row[i]; },
+                [to](int i) { return to[i]; });
     while (close_.count >= kRows) flush_close();
   }
 
@@ -239,7 +217,7 @@ class NearestRows {
       if (i < count) bounded = bounded && candidates_.limit[i] < kInfinity;
     }
     if (bounded) {
-      load_tile<false>(copied(row, count), panels_, tile_, nullptr);
+      load_tile<false>(copies_.of(row, count), panels_, tile_, nullptr);
       scan<true>(panels_, tile_, count, Collect{candidates_, count});
     }
     std::int64_t chosen[kRows];
@@ -285,7 +263,7 @@ class NearestRows {
   const CodebookPanels& panels_;
   LazyDirect& direct_;
   float* tile_;
-  float* copies_;
+  RowCopies copies_;
   Ranking ranking_;
   Candidates candidates_;
   Queue undecided_;

@@ -53,6 +53,37 @@ struct Candidates {
   bool overflow = false;
 };
 
+// Rows side by side, followed by zeros up to a whole vector, as load_tile wants them; `memory` holds
+// kRows * dim floats.
+struct RowCopies {
+  float* memory;
+  std::int64_t dim;
+
+  // The rows as they are, if they fill their vectors.
+  Rows in_whole_vectors(const Rows& rows) const {
+    if (rows.count % V::kLanes == 0) return rows;
+    for (std::int64_t i = 0; i < rows.count; ++i) copy(rows.data + i * rows.stride, i);
+    return filled(rows.count);
+  }
+
+  Rows of(const float* const* rows, int count) const {
+    for (int i = 0; i < count; ++i) copy(rows[i], i);
+    return filled(count);
+  }
+
+ private:
+  void copy(const float* row, std::int64_t to) const {
+    __builtin_memcpy(memory + to * dim, row, static_cast<std::size_t>(dim) * sizeof(float));
+  }
+
+  Rows filled(std::int64_t count) const {
+    for (std::int64_t i = count; i % V::kLanes != 0; ++i) {
+      for (std::int64_t d = 0; d < dim; ++d) memory[i * dim + d] = 0.0f;
+    }
+    return {memory, dim, count};
+  }
+};
+
 // Values of up to kTileRows rows, minus centre (if any), times scale, as [D][kRows]; |.|^2 of each
 // goes to `squares`. Rows are read in whole vectors: those that fill up the last one must exist.
 template <bool kCentred>

@@ -99,7 +99,8 @@ struct Lanes {
 class UnpackedRows {
  public:
   // `memory`: lookup_floats, for two tiles of rows or the distances of all codes.
-  UnpackedRows(const CodebookPanels& panels, float* memory) : panels_(panels), memory_(memory) {}
+  UnpackedRows(const CodebookPanels& panels, float* memory)
+      : panels_(panels), memory_(memory), copies_{memory + kRows * panels.dim, panels.dim} {}
 
   void run(const Rows& rows, std::int32_t* out) {
     for (std::int64_t first = 0; first < rows.count; first += kRows) {
@@ -130,7 +131,7 @@ class UnpackedRows {
   }
 
   void rank_tile(const Rows& rows) {
-    load_tile<false>(in_whole_vectors(rows), panels_, memory_, nullptr);
+    load_tile<false>(copies_.in_whole_vectors(rows), panels_, memory_, nullptr);
     ranking_.relative = direct_relative(panels_.dim);
     for (int r = 0; r < kRows; r += V::kLanes) {
       V::store(ranking_.margin + r, V::all(direct_absolute(panels_.dim)));
@@ -154,19 +155,6 @@ class UnpackedRows {
         scan_unpacked<kWhole>(panels_, memory_, row, keep);
       }
     }
-  }
-
-  Rows in_whole_vectors(const Rows& rows) const {
-    if (rows.count % V::kLanes == 0) return rows;
-    float* const copies = memory_ + kRows * panels_.dim;
-    const auto bytes = static_cast<std::size_t>(panels_.dim) * sizeof(float);
-    for (std::int64_t i = 0; i < rows.count; ++i) {
-      __builtin_memcpy(copies + i * panels_.dim, rows.data + i * rows.stride, bytes);
-    }
-    for (std::int64_t i = rows.count; i % V::kLanes != 0; ++i) {
-      for (std::int64_t d = 0; d < panels_.dim; ++d) copies[i * panels_.dim + d] = 0.0f;
-    }
-    return {copies, panels_.dim, rows.count};
   }
 
   template <int kR>
@@ -290,7 +278,7 @@ class UnpackedRows {
     }
     candidates_.count = 0;
     candidates_.overflow = false;
-    load_tile<false>(in_whole_vectors(rows), panels_, memory_, nullptr);
+    load_tile<false>(copies_.in_whole_vectors(rows), panels_, memory_, nullptr);
     scan(static_cast<int>(rows.count), Collect{candidates_, static_cast<int>(rows.count)});
     if (candidates_.overflow) return false;
     for (int c = 0; c < candidates_.count; ++c) {
@@ -305,7 +293,8 @@ class UnpackedRows {
   }
 
   const CodebookPanels& panels_;
-  float* memory_;
+  float* memory_;  // a tile, or distances
+  RowCopies copies_;
   Ranking ranking_;
   Candidates candidates_;
   Lanes lanes_[kMostAcross / kAcrossRows];
