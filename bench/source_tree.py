@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def build() -> None:
     """Configures and builds the extension module with the running Python."""
     steps = [
         ["cmake", "-S", str(ROOT), "-B", str(BUILD), f"-DPython_EXECUTABLE={sys.executable}"],
-        ["cmake", "--build", str(BUILD), "--parallel", "2"],
+        ["cmake", "--build", str(BUILD), "--parallel", str(os.cpu_count() or 2)],
     ]
     steps[0] += _pybind11()
     for step in steps:

@@ -25,6 +25,8 @@ BLOCK_DIMS = (16, 32, 64, 128, 256, 512)
 BLOCK_CODES = 64
 # Larger codebooks are scored in groups of blocks and padded to whole groups.
 MANY_CODES = 1024
+# Still larger ones are scanned whole: numbers of two codes must fit 20 bits.
+MOST_CODES = 1 << 19
 
 # Arguments that differ from call to call: a kernel compiled for one batch serves all of them.
 SIZES = [
@@ -75,7 +77,7 @@ class Bank:
         widest: the largest stride.
         packed_size, norm_size, centre_size: of the first pass's buffers, in elements.
         buckets: (packed width, more than MANY_CODES) -> quantizers, largest codebook first.
-        unpacked: quantizers wider than the widest block.
+        unpacked: quantizers wider than the widest block, or with more than MOST_CODES codes.
         aligned: every input column, stride and dim is a multiple of 4: 16-byte loads.
     """
 
@@ -140,8 +142,8 @@ class Bank:
             entries = [
                 (q, first)
                 for q, size in enumerate(self.sizes)
+                if _packed_width(size, self.dims[q])
                 for first in range(0, packed_codes(size), block_codes)
-                if self.dims[q] <= BLOCK_DIMS[-1]
             ]
             self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
         return self.tiles[key]
@@ -186,7 +188,7 @@ def make_bank(
     buckets: dict[tuple[int, bool], list[int]] = {}
     unpacked = []
     for q, (size, dim) in enumerate(zip(sizes, dims, strict=True)):
-        width = next((w for w in BLOCK_DIMS if dim <= w), 0)
+        width = _packed_width(size, dim)
         padded = packed_codes(size)
         lies = [input_offsets[q], dim, size, weight_offsets[q], strides[q], code_offsets[q]]
         rows.append([*lies, packed, padded, norm, centre, width])
@@ -225,6 +227,15 @@ def packed_codes(size: int) -> int:
     [64, 64, 128, 1024, 1280]
     """
     return _up(size, BLOCK_CODES if size <= MANY_CODES else 4 * BLOCK_CODES)
+
+
+def _packed_width(size: int, dim: int) -> int:
+    """Dims of a packed code; 0 for codebooks that are not packed.
+
+    >>> _packed_width(64, 20), _packed_width(64, 513), _packed_width(MOST_CODES + 1, 20)
+    (32, 0, 0)
+    """
+    return next((w for w in BLOCK_DIMS if dim <= w), 0) if size <= MOST_CODES else 0
 
 
 def _up(value: int, step: int) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from .bank import BLOCK_CODES, Bank, packed_codes
 from .common import INTERPRETED, NO_FUSION, is_aligned, multiprocessors, power_of_two
+from .doubtful_rows import LISTED
 from .launcher import launch_on
-from .nearest_codes import LISTED, first_pass
+from .nearest_codes import first_pass
 from .nearest_of_group import nearest_of_group
 from .pack_codes import RADII, pack_codes
 from .quantize_small import quantize_small
@@ -21,20 +24,35 @@ SMALL_CODES = 64
 SMALL_ROWS = 32
 SMALL_DIMS = 16
 SMALL_WARPS = 4
-# (packed width, many codes) -> rows and codes of a tile, warps, pipeline stages, codes first.
+
+
+class Tile(NamedTuple):
+    """How the first pass does codebooks of one packed width; see ``first_pass``."""
+
+    rows: int
+    codes: int
+    lanes: int
+    warps: int
+    stages: int
+    codes_first: bool = False
+    in_halves: bool = False
+    pairs: int = 0
+
+
+# (packed width, many codes) -> its tile; docs/kernels.md has the others that were measured.
 TILES = {
-    (16, False): (64, 16, 4, 3, False),
-    (32, False): (64, 32, 4, 3, False),
-    (64, False): (64, 32, 4, 3, False),
-    (128, False): (64, 32, 4, 3, False),
-    (256, False): (64, 64, 4, 2, True),
-    (512, False): (32, 64, 8, 2, True),
-    (16, True): (64, 64, 4, 3, True),
-    (32, True): (64, 64, 4, 3, True),
-    (64, True): (64, 64, 4, 3, True),
-    (128, True): (64, 64, 4, 3, True),
-    (256, True): (64, 64, 4, 2, True),
-    (512, True): (32, 64, 8, 2, True),
+    (16, False): Tile(64, 64, 16, 4, 3, pairs=16),
+    (32, False): Tile(64, 64, 16, 4, 3, pairs=16),
+    (64, False): Tile(64, 64, 16, 4, 3, in_halves=True, pairs=16),
+    (128, False): Tile(64, 64, 16, 4, 2, in_halves=True),
+    (256, False): Tile(64, 64, 64, 4, 2),
+    (512, False): Tile(32, 64, 64, 8, 2, codes_first=True),
+    (16, True): Tile(64, 64, 64, 4, 3, codes_first=True),
+    (32, True): Tile(64, 64, 64, 4, 3, codes_first=True),
+    (64, True): Tile(64, 64, 64, 4, 3, codes_first=True),
+    (128, True): Tile(64, 64, 64, 4, 3, codes_first=True),
+    (256, True): Tile(64, 64, 64, 4, 2, codes_first=True),
+    (512, True): Tile(32, 64, 64, 8, 2, codes_first=True),
 }
 # Where keeping books per code would cost more than the products: groups of GROUP blocks.
 GROUPED = {(16, True), (32, True), (64, True)}
@@ -44,9 +62,8 @@ PACK_CODES = (32, 32) if INTERPRETED else (32, 8)
 _GROUP_ROWS = 32
 # Room in each list of doubtful rows, at least.
 LEAST_LISTED = 1 << 14
-# For each list: programs per multiprocessor, codes and (at most 128 wide or more) dims at a time,
-# warps.
-RECHECKS = ((32, 4, (32, 128), 1), (4, 64, (32, 32), 4))
+# For each list: programs per multiprocessor, codes and dims at a time, warps.
+RECHECKS = ((32, 4, 128, 1), (4, 64, 32, 4))
 
 
 def scan(
@@ -100,7 +117,9 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
         return
     packed = torch.empty(bank.packed_size, dtype=torch.float16, device=device)
     floats = torch.empty(
-        bank.norm_size + bank.centre_size + bank.num_quantizers, dtype=torch.float32, device=device
+        bank.norm_size + bank.centre_size + bank.num_quantizers,
+        dtype=torch.float32,
+        device=device,
     )
     norms, centres, scales = floats.split([bank.norm_size, bank.centre_size, bank.num_quantizers])
     zeros = torch.zeros(bank.num_quantizers * RADII.value + 2, dtype=torch.int32, device=device)
@@ -126,13 +145,14 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
         **NO_FUSION,
     )
     for (width, many), quantizers in bank.buckets.items():
-        block_rows, block_codes, warps, stages, codes_first = TILES[width, many]
+        tile = TILES[width, many]
         group = GROUP if (width, many) in GROUPED else 1
         largest = packed_codes(bank.sizes[quantizers[0]])
-        tiles = bank.row_tiles(quantizers, num_rows, block_rows)
+        tiles = bank.row_tiles(quantizers, num_rows, tile.rows)
         launch_on(first_pass, (tiles.shape[0],))(
             rows,
             rows.stride(0),
+            weight,
             bank.table,
             tiles,
             packed,
@@ -146,17 +166,21 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
             capacity,
             num_rows,
             bank.num_quantizers,
-            BLOCK_ROWS=block_rows,
-            BLOCK_CODES=block_codes,
+            BLOCK_ROWS=tile.rows,
+            BLOCK_CODES=tile.codes,
+            LANES=tile.lanes,
             GROUP=group,
             WIDTH=width,
-            BITS=max(1, (largest // (block_codes * group) - 1).bit_length()),
+            BITS=max(1, (largest // (tile.lanes * group) - 1).bit_length()),
             ALIGNED=is_aligned(bank, rows),
-            CODES_FIRST=codes_first,
+            CODES_FIRST=tile.codes_first,
+            IN_HALVES=tile.in_halves,
+            PAIRS=tile.pairs,
             NVIDIA=not INTERPRETED and torch.version.hip is None,
-            num_warps=warps,
-            num_stages=stages,
-            **NO_FUSION,
+            num_warps=tile.warps,
+            num_stages=tile.stages,
+            # Its bound holds with multiply-add and without.
+            enable_fp_fusion=True,
         )
     grouped = tuple(q for bucket in bank.buckets if bucket in GROUPED for q in bank.buckets[bucket])
     if grouped:
@@ -194,7 +218,7 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
             bank.num_quantizers,
             LIST=which,
             BLOCK_CODES=block_codes,
-            BLOCK_DIM=block_dims[widest > 128],
+            BLOCK_DIM=block_dims,
             ALIGNED=is_aligned(bank, rows),
             num_warps=warps,
             **NO_FUSION,

@@ -1,15 +1,16 @@
-"""The first pass: scores of all codes on tensor cores, certified, and the doubtful rows listed.
+"""The first pass: scores of all codes on tensor cores, certified, and the doubtful rows.
 
 docs/kernels.md derives the bound E: with rows and codes rounded to float16, |score - exact| <= E
 for every code, so that the truth is among the codes within 2 E of the least score.
 
-Scores never leave the registers.  Lane j of a row sees codes j, j + BLOCK_CODES, ..., in groups of
-GROUP blocks; it keeps its least group minimum and the next, with the group's number in the low
-mantissa bits.  Groups make the bookkeeping cheap (four instructions per group, not per code); their
-price is that the codes of the winning group are compared once more, by ``nearest_of_group``.  A row
-with one group within 2 E is settled so.  Others are listed: with up to eight groups, or with the
-lanes in which two groups are within 2 E, or to be compared with all codes.  ``recheck`` settles
-the list.
+Scores never leave the registers.  Lane j of a row sees codes j, j + LANES, ..., in groups of GROUP
+blocks; it keeps its least group minimum and the next, with the group's number in the low mantissa
+bits.  Groups make the bookkeeping cheap (four instructions per group, not per code); their price is
+that the codes of the winning group are compared once more, by ``nearest_of_group``.
+
+A row with one code (or group) within 2 E is settled so.  With PAIRS, one with two is settled by the
+float32 differences to both.  Others are listed for ``recheck``: with up to eight codes, or with
+the lanes in which two are within 2 E, or to be compared with all codes.
 """
 
 from __future__ import annotations
@@ -28,32 +29,30 @@ from .bank import (
     PACKED_SIZE,
     SIZE,
     SIZES,
+    STRIDE,
+    WEIGHT,
 )
+from .doubtful_rows import list_rows, nearer_of_two
 from .pack_codes import RADII
+from .rounded_rows import FAR, error_bound, rounded_rows
+from .scores import scores, two_least_parts
 from .truth import usable_rows
 
-__all__ = ["IN_GROUP", "LISTED", "PENDING", "SHORT", "UNLISTED", "first_pass"]
+__all__ = ["IN_GROUP", "first_pass"]
 
-# int32 per listed row: quantizer, row, repetitions * 16 + slots in use, step, slots.  It stands for
-# the codes slot + i * step with i < repetitions.
-SLOTS = tl.constexpr(8)
-LISTED = tl.constexpr(12)
-# Rows with at most so many codes to compare go to the first list, the others to the second.
-SHORT = tl.constexpr(64)
-# Indices on the way: a listed row, a row that found no place in its list, and IN_GROUP - k for a
-# row whose code is in the group that begins with k.
-PENDING = tl.constexpr(-1)
-UNLISTED = tl.constexpr(-2)
+# The mark of a row whose code is in the group that begins with k is IN_GROUP - k.
 IN_GROUP = tl.constexpr(-3)
-_FAR = tl.constexpr(3.0e38)
-_NO_CODE = tl.constexpr(2147483647)
 _BLOCK = tl.constexpr(BLOCK_CODES)
+# A code within the limit counts as _ONE, in the bits above all numbers of codes (MOST_CODES).
+_SHIFT = tl.constexpr(20)
+_ONE = tl.constexpr(1 << 20)
 
 
 @triton.jit(do_not_specialize=SIZES)
 def first_pass(
     x_ptr,
     x_stride,
+    weight_ptr,
     table_ptr,
     tiles_ptr,
     packed_ptr,
@@ -69,165 +68,194 @@ def first_pass(
     num_quantizers,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_CODES: tl.constexpr,
+    LANES: tl.constexpr,
     GROUP: tl.constexpr,
     WIDTH: tl.constexpr,
     BITS: tl.constexpr,
     ALIGNED: tl.constexpr,
     CODES_FIRST: tl.constexpr,
+    IN_HALVES: tl.constexpr,
+    PAIRS: tl.constexpr,
     NVIDIA: tl.constexpr,
 ):
     """Program t does row tile ``tiles[t]`` of a quantizer whose packed rows are WIDTH wide.
 
     Args:
         x_ptr: float32, float16 or bfloat16 [num_rows, input_width], rows ``x_stride`` apart.
-        indices_ptr: int64 [num_rows, Q]: the code, or one of the marks above.
+        indices_ptr: int64 [num_rows, Q]: the code, or one of the marks.
         listed_ptr: int32 [2, capacity, LISTED].
         counters_ptr: int32 [2], rows for each list, also those beyond its capacity.
+        LANES: BLOCK_CODES, or a half or a quarter of it unless CODES_FIRST: then there is less to
+            reduce, and with GROUP 1 alone.
         BITS: at least log2 of the number of groups.
         ALIGNED: columns, strides and dims are multiples of 4.
         CODES_FIRST: products are codes times rows, which streams many codes faster; rows times
             codes keeps a row's scores in one warp, so that a tile ends sooner.
+        IN_HALVES: rows and codes are taken by half their dims.
+        PAIRS: dims at a time of the comparison of two codes; 0 for none, as with GROUP over 1.
     """
     AXIS: tl.constexpr = 0 if CODES_FIRST else 1
     OTHER: tl.constexpr = 1 - AXIS
+    # Wide rows are read in halves: all their values at once would take too many registers.
+    HALF: tl.constexpr = WIDTH // 2 if IN_HALVES else WIDTH
     tile = tl.program_id(0)
     q = tl.load(tiles_ptr + 2 * tile)
     row0 = tl.load(tiles_ptr + 2 * tile + 1)
     entry = table_ptr + q * FIELDS
     column = tl.load(entry + INPUT)
     dim = tl.load(entry + DIM).to(tl.int32)
+    size = tl.load(entry + SIZE).to(tl.int32)
     padded = tl.load(entry + PACKED_SIZE).to(tl.int32)
-    stride = x_stride.to(tl.int64)
+    stride = tl.load(entry + STRIDE)
+    weight_offset = tl.load(entry + WEIGHT)
+    x_row = x_stride.to(tl.int64)
     if ALIGNED:
         column = tl.multiple_of(column, 4)
-        stride = tl.multiple_of(stride, 4)
+        x_row = tl.multiple_of(x_row, 4)
         dim = tl.multiple_of(dim, 4)
-    rows = row0 + tl.arange(0, BLOCK_ROWS)
-    row_mask = rows < num_rows
-    row_ptrs = x_ptr + rows.to(tl.int64) * stride + column
-    d = tl.arange(0, WIDTH)
-    mask = row_mask[:, None] & (d < dim)[None, :]
-    x = tl.load(row_ptrs[:, None] + d[None, :], mask=mask, other=0.0).to(tl.float32)
-    centre = tl.load(centres_ptr + tl.load(entry + CENTRE) + d)
+        stride = tl.multiple_of(stride, 4)
+        weight_offset = tl.multiple_of(weight_offset, 4)
+    centre_ptr = centres_ptr + tl.load(entry + CENTRE)
     scale = tl.load(scales_ptr + q)
-    scaled = tl.where(mask, (x - centre[None, :]) * scale, 0.0)
-    rounded = scaled.to(tl.float16)
-    back = rounded.to(tl.float32)
-    lost = scaled - back
-    length2 = tl.sum(back * back, axis=1)
-    lost2 = tl.sum(lost * lost, axis=1)
-    usable = row_mask
-    # A row with a finite length has finite values; others are read again, for registers are few.
-    if tl.max(tl.where(length2 <= _FAR, 0, 1), axis=0) > 0:
-        usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, 16)
-
-    if CODES_FIRST:
-        best = tl.full((BLOCK_CODES, BLOCK_ROWS), _FAR, tl.float32)
-        # Codes times rows: the rows stay in shared memory, the codes stream through it.
-        fixed = tl.trans(rounded)
-    else:
-        best = tl.full((BLOCK_ROWS, BLOCK_CODES), _FAR, tl.float32)
-        fixed = rounded
-    second = best
-    lane = tl.arange(0, BLOCK_CODES)
     # Packed codebooks begin at whole blocks: without the hints loads would not be 16 bytes wide.
+    lane = tl.arange(0, BLOCK_CODES)
     norm_ptrs = norms_ptr + tl.multiple_of(tl.load(entry + NORM), _BLOCK) + lane
     packed = tl.multiple_of(tl.load(entry + PACKED), _BLOCK)
-    code_ptrs = packed_ptr + packed + (lane * WIDTH)[:, None] + d[None, :]
+    code_ptrs = packed_ptr + packed + (lane * WIDTH)[:, None] + tl.arange(0, HALF)[None, :]
+    lanes = tl.expand_dims(tl.arange(0, LANES), OTHER)
+    rows = row0 + tl.arange(0, BLOCK_ROWS)
+    row_mask = rows < num_rows
+    row_ptrs = x_ptr + rows.to(tl.int64) * x_row + column
+    rounded, length2, lost2 = rounded_rows(row_ptrs, row_mask, centre_ptr, scale, 0, dim, HALF)
+    more = rounded
+    if IN_HALVES:
+        more, more2, more_lost2 = rounded_rows(
+            row_ptrs, row_mask, centre_ptr, scale, HALF, dim, HALF
+        )
+        length2 += more2
+        lost2 += more_lost2
+    if CODES_FIRST:
+        # Codes times rows: the rows stay in shared memory, the codes stream through it.
+        rounded, more = tl.trans(rounded), tl.trans(more)
+    held, limit = _held(
+        code_ptrs,
+        norm_ptrs,
+        rounded,
+        more,
+        2.0 * error_bound(length2, lost2, radii_ptr + q * RADII, WIDTH, BITS),
+        padded,
+        BLOCK_ROWS,
+        BLOCK_CODES,
+        LANES,
+        GROUP,
+        WIDTH,
+        BITS,
+        CODES_FIRST,
+        IN_HALVES,
+        NVIDIA,
+    )
+    # In each lane: how many codes are near, and their numbers added up.
+    held = tl.where(held > 0, held + lanes, 0)
+    total = tl.sum(held, axis=AXIS)
+    # A limit that is no number, or beyond all scores, settles nothing.
+    bounded = limit < FAR
+    settled = ((total >> _SHIFT) == 1) & bounded
+    index = total & (_ONE - 1)
+    answer = IN_GROUP - index if GROUP > 1 else index
+    doubtful = row_mask & ~settled
+    if PAIRS > 0:
+        # Lanes with one code come before lanes with more; those with none wrap around.
+        lowest = tl.min((held - 1).to(tl.uint32, bitcast=True), axis=AXIS)
+        one = lowest.to(tl.int32, bitcast=True) + (1 - _ONE)
+        other = index - one
+        pair = doubtful & bounded & ((total >> _SHIFT) == 2) & (one < other) & (other < size)
+        nearer, certain = nearer_of_two(
+            row_ptrs,
+            pair,
+            weight_ptr + weight_offset,
+            stride,
+            tl.where(pair, one, 0),
+            tl.where(pair, other, 0),
+            dim,
+            BLOCK_ROWS,
+            PAIRS,
+        )
+        answer = tl.where(pair, nearer, answer)
+        doubtful = doubtful & ~(pair & certain)
+    if tl.max(doubtful.to(tl.int32), axis=0) > 0:
+        # A row with a finite length has finite values; others are read again.
+        usable = row_mask
+        if tl.max(tl.where(length2 <= FAR, 0, 1), axis=0) > 0:
+            usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, 16)
+            answer = tl.where(usable, answer, 0)
+        doubtful = doubtful & usable
+        mark = list_rows(
+            doubtful,
+            held > 0,
+            (held >> _SHIFT) == 1,
+            held & (_ONE - 1),
+            bounded,
+            q,
+            rows,
+            listed_ptr,
+            counters_ptr,
+            capacity,
+            size,
+            padded,
+            BLOCK_ROWS,
+            LANES,
+            GROUP,
+            AXIS,
+        )
+        answer = tl.where(doubtful, mark, answer)
+    index_ptrs = indices_ptr + rows.to(tl.int64) * num_quantizers + q
+    tl.store(index_ptrs, answer.to(tl.int64), mask=row_mask)
+
+
+@triton.jit
+def _held(
+    code_ptrs,
+    norm_ptrs,
+    rows,
+    more_rows,
+    twice_error,
+    padded,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_CODES: tl.constexpr,
+    LANES: tl.constexpr,
+    GROUP: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BITS: tl.constexpr,
+    CODES_FIRST: tl.constexpr,
+    IN_HALVES: tl.constexpr,
+    NVIDIA: tl.constexpr,
+):
+    """(int32 like scores: what each lane holds, the limit of each row), from each lane's two least.
+
+    A lane holds 2^_SHIFT for each code (group) within the limit, two at most, plus the first one's
+    number, less the lane.
+    """
+    AXIS: tl.constexpr = 0 if CODES_FIRST else 1
+    HALF: tl.constexpr = WIDTH // 2 if IN_HALVES else WIDTH
+    PARTS: tl.constexpr = BLOCK_CODES // LANES
+    if CODES_FIRST:
+        best = tl.full((BLOCK_CODES, BLOCK_ROWS), FAR, tl.float32)
+    else:
+        best = tl.full((BLOCK_ROWS, LANES), FAR, tl.float32)
+    second = best
     for group in range(0, padded // (BLOCK_CODES * GROUP)):
-        keys = _scores(code_ptrs, norm_ptrs, fixed, CODES_FIRST)
-        for i in tl.static_range(1, GROUP):
-            others = code_ptrs + i * (BLOCK_CODES * WIDTH)
+        least = best
+        for i in tl.static_range(0, GROUP):
+            codes = code_ptrs + i * (BLOCK_CODES * WIDTH)
             norms = norm_ptrs + i * BLOCK_CODES
-            keys = tl.minimum(keys, _scores(others, norms, fixed, CODES_FIRST))
-        keys = _numbered(keys, group, BITS, NVIDIA)
-        second = tl.minimum(second, tl.maximum(best, keys))
-        best = tl.minimum(best, keys)
+            now = scores(codes, norms, rows, more_rows, HALF, IN_HALVES, CODES_FIRST)
+            least = now if i == 0 else tl.minimum(least, now)
+        best, second = two_least_parts(best, second, least, group, BITS, NVIDIA, LANES, PARTS)
         code_ptrs += BLOCK_CODES * GROUP * WIDTH
         norm_ptrs += BLOCK_CODES * GROUP
-
+    limit = tl.min(best, axis=AXIS) + twice_error
     number = best.to(tl.int32, bitcast=True) & ((1 << BITS) - 1)
-    lanes_of = tl.expand_dims(lane, OTHER)
-    code = number * (BLOCK_CODES * GROUP) + lanes_of
-    least = tl.min(best, axis=AXIS)
-    index = tl.min(tl.where(best == tl.expand_dims(least, AXIS), code, _NO_CODE), axis=AXIS)
-
-    radius_ptr = radii_ptr + q * RADII
-    rounding = tl.load(radius_ptr).to(tl.float32, bitcast=True)
-    longest = tl.load(radius_ptr + 1).to(tl.float32, bitcast=True)
-    norm = tl.load(radius_ptr + 2).to(tl.float32, bitcast=True)
-    length = tl.sqrt(length2) * 1.0001
-    missing = tl.sqrt(lost2) * 1.0001 + length * 1.2e-7 + 1.0e-18
-    reach = length + missing
-    size = length * longest + norm
-    error = reach * rounding + missing * longest
-    error += size * ((WIDTH + 32) * 1.2e-7 + 2.0 ** (BITS - 22))
-    error += (reach + longest) * (reach + longest) * ((WIDTH + 16) * 2.3e-16) + 1.0e-30
-    limit = least + 2.0 * error
     near = best <= tl.expand_dims(limit, AXIS)
-    # Lanes with a group within the limit, and lanes with two: counted in one sum.
     crowded = second <= tl.expand_dims(limit, AXIS)
-    counted = tl.sum(near.to(tl.int32) + (crowded.to(tl.int32) << 16), axis=AXIS)
-    settled = counted == 1  # False where anything is NaN
-    doubtful = usable & ~settled
-    answer = tl.where(usable, IN_GROUP - index if GROUP > 1 else index, 0)
-    if tl.max(doubtful.to(tl.int32), axis=0) > 0:
-        lanes = counted & 65535
-        listable = (lanes >= 1) & (lanes <= SLOTS) & (limit < _FAR)
-        few = listable & (counted < 65536)
-        slots = tl.where(listable, lanes, 1)
-        num_codes = tl.load(entry + SIZE).to(tl.int32)
-        repeats = tl.where(few, GROUP, tl.where(listable, padded // BLOCK_CODES, num_codes))
-        # Short work goes to the first list, the rest to the second.
-        which = (slots * repeats > SHORT).to(tl.int32)
-        place = tl.atomic_add(counters_ptr + which, 1, mask=doubtful)
-        fits = doubtful & (place < capacity)
-        out = listed_ptr + (which * capacity + place).to(tl.int64) * LISTED
-        tl.store(out, tl.zeros((BLOCK_ROWS,), tl.int32) + q, mask=fits)
-        tl.store(out + 1, rows, mask=fits)
-        tl.store(out + 2, repeats * 16 + slots, mask=fits)
-        tl.store(out + 3, tl.where(listable, BLOCK_CODES, 1), mask=fits)
-        most = tl.max(tl.where(doubtful, slots, 0), axis=0)
-        for slot in range(0, most):
-            # The nearest code was found already; others follow in order.
-            found = tl.where(few, index, tl.where(listable, index % BLOCK_CODES, 0))
-            tl.store(out + 4 + slot, found, mask=fits & (slot < slots))
-            near = near & (code != tl.expand_dims(index, AXIS))
-            index = tl.min(tl.where(near, code, _NO_CODE), axis=AXIS)
-        answer = tl.where(doubtful, tl.where(fits, PENDING, UNLISTED), answer)
-    tl.store(
-        indices_ptr + rows.to(tl.int64) * num_quantizers + q, answer.to(tl.int64), mask=row_mask
-    )
-
-
-@triton.jit
-def _scores(code_ptrs, norm_ptrs, rows, CODES_FIRST: tl.constexpr):
-    """Norm of each code plus its product with each row."""
-    codes = tl.load(code_ptrs)
-    norms = tl.load(norm_ptrs)
-    if CODES_FIRST:
-        scores = tl.dot(codes, rows) + norms[:, None]
-    else:
-        scores = tl.dot(rows, tl.trans(codes)) + norms[None, :]
-    return scores
-
-
-@triton.jit
-def _numbered(scores, number, BITS: tl.constexpr, NVIDIA: tl.constexpr):
-    """Scores whose lowest BITS mantissa bits are the number."""
-    MASK: tl.constexpr = -(1 << BITS)
-    if NVIDIA:
-        # (score & mask) | number in one LOP3; sm_80 and sm_90 would take two instructions.
-        return tl.inline_asm_elementwise(
-            "lop3.b32 $0, $1, $2, $3, 0xEA;",
-            "=r,r,r,r",
-            [
-                scores,
-                tl.full(scores.shape, MASK, tl.int32),
-                tl.full(scores.shape, 0, tl.int32) + number,
-            ],
-            dtype=tl.float32,
-            is_pure=True,
-            pack=1,
-        )
-    return ((scores.to(tl.int32, bitcast=True) & MASK) | number).to(tl.float32, bitcast=True)
+    held = tl.where(near, _ONE + number * (LANES * GROUP), 0)
+    return held + tl.where(crowded, _ONE, 0), limit

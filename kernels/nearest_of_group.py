@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 
 from .bank import DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
-from .nearest_codes import IN_GROUP, LISTED, PENDING, UNLISTED
+from .doubtful_rows import LISTED, PENDING, UNLISTED
+from .nearest_codes import IN_GROUP
 
 __all__ = ["nearest_of_group"]
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from .bank import DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
-from .nearest_codes import LISTED, UNLISTED
+from .doubtful_rows import LISTED, UNLISTED
 from .truth import nearest_truth
 
 __all__ = ["recheck"]
