@@ -24,7 +24,7 @@ ARCHITECTURES = (80, 90, 100)
 # Codes and dims per quantizer: small, one of each packed width with few and with many codes.
 BANKS = [
     ((32, 16), (12, 20)),
-    ((512, 512), (16, 64)),
+    ((512, 512, 512, 512), (16, 32, 64, 128)),
     ((2048, 1024), (64, 256)),
     ((600,), (512,)),
 ]

@@ -26,7 +26,8 @@ if HAS_DEVICE:
         quantizer, latents = _trained()
         quantizer(latents)
         torch.cuda.synchronize()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        activities = [torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=activities, acc_events=True) as profile:
             launch.quantize(
                 latents,
                 quantizer.bank.weight,
