@@ -36,7 +36,13 @@ BRIEF = [
 # Scored in groups of blocks, and wider than what the first pass takes.
 LARGE = make_case("large", [(1030, 6), (16, 30)], rows=8, seed=13, makers=["duplicates"])
 WIDE = make_case("wide", [(20, 600)], rows=4, seed=14, makers=["plain"])
-CASES = [*BRIEF, LARGE, WIDE] if launch.INTERPRETED else [*BRIEF, LARGE, WIDE, *FROZEN]
+# One codebook of each packed width that those above leave out.
+WIDTHS = make_case(
+    "widths", [(70, 40), (66, 100), (65, 200), (3, 300)], rows=8, seed=15, makers=["midpoints"]
+)
+CASES = (
+    [*BRIEF, LARGE, WIDE, WIDTHS] if launch.INTERPRETED else [*BRIEF, LARGE, WIDE, WIDTHS, *FROZEN]
+)
 STEPS = [BRIEF[0], BRIEF[2], *BRIEF[8:], LARGE] if launch.INTERPRETED else CASES
 EVERY_PATH = pytest.mark.usefixtures("path")
 
