@@ -35,7 +35,7 @@ from .bank import (
 from .doubtful_rows import list_rows, nearer_of_two
 from .pack_codes import RADII
 from .rounded_rows import FAR, error_bound, rounded_rows
-from .scores import scores, two_least_parts
+from .scores import scores, two_least
 from .truth import usable_rows
 
 __all__ = ["IN_GROUP", "first_pass"]
@@ -85,13 +85,13 @@ def first_pass(
         indices_ptr: int64 [num_rows, Q]: the code, or one of the marks.
         listed_ptr: int32 [2, capacity, LISTED].
         counters_ptr: int32 [2], rows for each list, also those beyond its capacity.
-        LANES: BLOCK_CODES, or a half or a quarter of it unless CODES_FIRST: then there is less to
-            reduce, and with GROUP 1 alone.
+        LANES: BLOCK_CODES, or a quarter of it, which leaves less to reduce, for rows times codes
+            and GROUP 1.
         BITS: at least log2 of the number of groups.
         ALIGNED: columns, strides and dims are multiples of 4.
         CODES_FIRST: products are codes times rows, which streams many codes faster; rows times
             codes keeps a row's scores in one warp, so that a tile ends sooner.
-        IN_HALVES: rows and codes are taken by half their dims.
+        IN_HALVES: rows and codes are taken by half their dims, for rows times codes.
         PAIRS: dims at a time of the comparison of two codes; 0 for none, as with GROUP over 1.
     """
     AXIS: tl.constexpr = 0 if CODES_FIRST else 1
@@ -136,7 +136,7 @@ def first_pass(
         lost2 += more_lost2
     if CODES_FIRST:
         # Codes times rows: the rows stay in shared memory, the codes stream through it.
-        rounded, more = tl.trans(rounded), tl.trans(more)
+        rounded = tl.trans(rounded)
     held, limit = _held(
         code_ptrs,
         norm_ptrs,
@@ -250,7 +250,7 @@ def _held(
             norms = norm_ptrs + i * BLOCK_CODES
             now = scores(codes, norms, rows, more_rows, HALF, IN_HALVES, CODES_FIRST)
             least = now if i == 0 else tl.minimum(least, now)
-        best, second = two_least_parts(best, second, least, group, BITS, NVIDIA, LANES, PARTS)
+        best, second = two_least(best, second, least, group, BITS, NVIDIA, LANES, PARTS)
         code_ptrs += BLOCK_CODES * GROUP * WIDTH
         norm_ptrs += BLOCK_CODES * GROUP
     limit = tl.min(best, axis=AXIS) + twice_error

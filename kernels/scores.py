@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["halves", "numbered", "quarters", "scores", "two_least_parts"]
+__all__ = ["scores", "two_least"]
 
 
 @triton.jit
@@ -25,10 +25,7 @@ def scores(
         more_codes = tl.load(code_ptrs + HALF)
     norms = tl.load(norm_ptrs)
     if CODES_FIRST:
-        found = tl.dot(codes, rows)
-        if IN_HALVES:
-            found = tl.dot(more_codes, more_rows, found)
-        found += norms[:, None]
+        found = tl.dot(codes, rows) + norms[:, None]
     else:
         found = tl.dot(rows, tl.trans(codes))
         if IN_HALVES:
@@ -38,23 +35,7 @@ def scores(
 
 
 @triton.jit
-def halves(found, LANES: tl.constexpr):
-    """[rows, LANES] of the first and of the last codes; no value moves between threads."""
-    return tl.split(tl.permute(tl.reshape(found, (found.shape[0], 2, LANES)), (0, 2, 1)))
-
-
-@triton.jit
-def quarters(found, LANES: tl.constexpr):
-    """[rows, LANES] of each LANES codes, in order."""
-    parts = tl.permute(tl.reshape(found, (found.shape[0], 2, 2, LANES)), (0, 3, 1, 2))
-    even, odd = tl.split(parts)
-    first, third = tl.split(even)
-    second, fourth = tl.split(odd)
-    return first, second, third, fourth
-
-
-@triton.jit
-def two_least_parts(
+def two_least(
     best,
     second,
     found,
@@ -66,38 +47,33 @@ def two_least_parts(
 ):
     """The least score of each lane and the next, with those of one more block, numbered."""
     if PARTS == 1:
-        best, second = _two_least(best, second, numbered(found, block, BITS, NVIDIA))
-    elif PARTS == 2:
-        one, two = halves(found, LANES)
-        best, second = _two_least(best, second, numbered(one, 2 * block, BITS, NVIDIA))
-        best, second = _two_least(best, second, numbered(two, 2 * block + 1, BITS, NVIDIA))
-    elif PARTS == 4:
-        best, second = _of_quarters(best, second, found, 4 * block, BITS, NVIDIA, LANES)
+        best, second = _with_keys(best, second, _numbered(found, block, BITS, NVIDIA))
     else:
-        low, high = halves(found, 4 * LANES)
-        best, second = _of_quarters(best, second, low, 8 * block, BITS, NVIDIA, LANES)
-        best, second = _of_quarters(best, second, high, 8 * block + 4, BITS, NVIDIA, LANES)
+        one, two, three, four = _quarters(found, LANES)
+        best, second = _with_keys(best, second, _numbered(one, 4 * block, BITS, NVIDIA))
+        best, second = _with_keys(best, second, _numbered(two, 4 * block + 1, BITS, NVIDIA))
+        best, second = _with_keys(best, second, _numbered(three, 4 * block + 2, BITS, NVIDIA))
+        best, second = _with_keys(best, second, _numbered(four, 4 * block + 3, BITS, NVIDIA))
     return best, second
 
 
 @triton.jit
-def _of_quarters(
-    best, second, found, number, BITS: tl.constexpr, NVIDIA: tl.constexpr, LANES: tl.constexpr
-):
-    one, two, three, four = quarters(found, LANES)
-    best, second = _two_least(best, second, numbered(one, number, BITS, NVIDIA))
-    best, second = _two_least(best, second, numbered(two, number + 1, BITS, NVIDIA))
-    best, second = _two_least(best, second, numbered(three, number + 2, BITS, NVIDIA))
-    return _two_least(best, second, numbered(four, number + 3, BITS, NVIDIA))
+def _quarters(found, LANES: tl.constexpr):
+    """[rows, LANES] of each LANES codes, in order; no value moves between threads."""
+    parts = tl.permute(tl.reshape(found, (found.shape[0], 2, 2, LANES)), (0, 3, 1, 2))
+    even, odd = tl.split(parts)
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    return first, second, third, fourth
 
 
 @triton.jit
-def _two_least(best, second, keys):
+def _with_keys(best, second, keys):
     return tl.minimum(best, keys), tl.minimum(second, tl.maximum(best, keys))
 
 
 @triton.jit
-def numbered(found, number, BITS: tl.constexpr, NVIDIA: tl.constexpr):
+def _numbered(found, number, BITS: tl.constexpr, NVIDIA: tl.constexpr):
     """Scores whose lowest BITS mantissa bits are the number."""
     MASK: tl.constexpr = -(1 << BITS)
     if NVIDIA:
