@@ -109,7 +109,7 @@ def scan(
 
 
 def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None:
-    """First pass on tensor cores, then the recheck; quantizers too wide for it are scanned."""
+    """First pass on tensor cores, then the recheck; quantizers too large for it are scanned."""
     device, num_rows = rows.device, rows.shape[0]
     if bank.unpacked:
         scan(rows, weight, bank, indices, bank.unpacked)

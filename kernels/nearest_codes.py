@@ -183,9 +183,9 @@ def first_pass(
         answer = tl.where(pair, nearer, answer)
         doubtful = doubtful & ~(pair & certain)
     if tl.max(doubtful.to(tl.int32), axis=0) > 0:
-        # A row with a finite length has finite values; others are read again.
+        # A row with a limit has finite values; others are read again.
         usable = row_mask
-        if tl.max(tl.where(length2 <= FAR, 0, 1), axis=0) > 0:
+        if tl.max((row_mask & ~bounded).to(tl.int32), axis=0) > 0:
             usable = usable_rows(row_ptrs, row_mask, dim, BLOCK_ROWS, 16)
             answer = tl.where(usable, answer, 0)
         doubtful = doubtful & usable
@@ -244,12 +244,12 @@ def _held(
         best = tl.full((BLOCK_ROWS, LANES), FAR, tl.float32)
     second = best
     for group in range(0, padded // (BLOCK_CODES * GROUP)):
-        least = best
-        for i in tl.static_range(0, GROUP):
+        least = scores(code_ptrs, norm_ptrs, rows, more_rows, HALF, IN_HALVES, CODES_FIRST)
+        for i in tl.static_range(1, GROUP):
             codes = code_ptrs + i * (BLOCK_CODES * WIDTH)
             norms = norm_ptrs + i * BLOCK_CODES
             now = scores(codes, norms, rows, more_rows, HALF, IN_HALVES, CODES_FIRST)
-            least = now if i == 0 else tl.minimum(least, now)
+            least = tl.minimum(least, now)
         best, second = two_least(best, second, least, group, BITS, NVIDIA, LANES, PARTS)
         code_ptrs += BLOCK_CODES * GROUP * WIDTH
         norm_ptrs += BLOCK_CODES * GROUP
