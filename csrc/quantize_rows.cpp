@@ -20,10 +20,12 @@ namespace {
 constexpr std::int64_t kStepFloats = std::int64_t{1} << 17;
 constexpr std::int64_t kMinStep = 256;
 constexpr std::int64_t kMaxStep = 1024;
-// The same for the rows of all quantizers together, where one thread takes them in step: banks whose
-// codes stay in a cache beside them.
+// Banks whose codes stay in a cache beside the rows: one thread takes all quantizers in step.
 constexpr std::int64_t kSmallBank = std::int64_t{1} << 15;
+// Rows of such a step: a tile, of which this step's and the next one's stay in the L2 cache, or so
+// many that the step is worth its calls where rows are too wide for that.
 constexpr std::int64_t kStepInAll = std::int64_t{1} << 17;
+constexpr std::int64_t kWidestAhead = 640;
 constexpr std::int64_t kLeastInStep = 128;
 constexpr std::int64_t kMostInStep = 1024;
 // Ranges of codes that the statistics of a large quantizer are split into.
@@ -117,6 +119,11 @@ class Run {
     for (std::int64_t first = 0; first < request_.num_rows; first += step) {
       const std::int64_t end = std::min(first + step, request_.num_rows);
       for (QuantizerJob& job : work_.jobs) {
+        if (step == kTileRows) {
+          const std::int64_t next = std::min(end + step, request_.num_rows);
+          prefetch<0>(request_.latents, request_.row_stride, end, next, job);
+          prefetch<1>(outputs_.quantized, request_.plan.input_width, end, next, job);
+        }
         for (std::int64_t begin = first; begin < end;) {
           const std::int64_t chunk = begin / job.chunk_rows;
           const std::int64_t stop = std::min(end, (chunk + 1) * job.chunk_rows);
@@ -131,6 +138,21 @@ class Run {
       finish(job);
       write_codes(job, 0, job.panels.num_codes, 0);
     }
+  }
+
+  // A quantizer's share of the lines of rows first .. end - 1, of all quantizers: they lie side by
+  // side, while those of one quantizer alone lie apart and would be waited for. Inlined, for GCC
+  // takes calls of a function that only prefetches for calls without effect.
+  template <int kWrite>
+  [[gnu::always_inline]] void prefetch(const float* rows, std::int64_t stride, std::int64_t first,
+                                       std::int64_t end, const QuantizerJob& job) const {
+    if (rows == nullptr || first >= end) return;
+    constexpr std::int64_t kLine = 16;
+    const auto count = static_cast<std::int64_t>(work_.jobs.size());
+    const std::int64_t lines = ((end - first) * stride + kLine - 1) / kLine;
+    const float* const begin = rows + first * stride + lines * job.quantizer / count * kLine;
+    const float* const stop = rows + first * stride + lines * (job.quantizer + 1) / count * kLine;
+    for (const float* line = begin; line < stop; line += kLine) __builtin_prefetch(line, kWrite, 2);
   }
 
   void run_chunk(QuantizerJob& job, std::int64_t chunk, int thread) {
@@ -185,11 +207,13 @@ class Run {
     }
   }
 
-  // So many rows of all quantizers stay in the L2 cache; all rows where there is one quantizer.
+  // All rows where there is one quantizer.
   std::int64_t rows_in_step() const {
     if (work_.jobs.size() == 1) return std::max<std::int64_t>(1, request_.num_rows);
-    const std::int64_t rows = kStepInAll / std::max<std::int64_t>(1, request_.plan.input_width);
-    return std::clamp(rows / kTileRows * kTileRows, kLeastInStep, kMostInStep);
+    const std::int64_t widest = std::max(request_.plan.input_width, request_.row_stride);
+    if (widest <= kWidestAhead) return kTileRows;
+    const std::int64_t rows = kStepInAll / request_.plan.input_width / kTileRows * kTileRows;
+    return std::clamp(rows, kLeastInStep, kMostInStep);
   }
 
   // The code of each row, or kSkipped.
