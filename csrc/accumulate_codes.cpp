@@ -29,19 +29,17 @@ void add(const float* __restrict values, std::int64_t count, double* __restrict 
 
 }  // namespace
 
-void count_codes(QuantizerJob& job, std::int64_t num_rows, float* counts) {
+void count_codes(QuantizerJob& job, std::int64_t num_rows, std::int64_t* counts) {
   const std::int64_t num_codes = job.panels.num_codes;
   if (job.statistics == Statistics::kSorted) {
     sort_by_code(job, num_rows);
-    for (std::int64_t k = 0; k < num_codes; ++k) {
-      counts[k] = static_cast<float>(job.counts[k + 1] - job.counts[k]);
-    }
+    for (std::int64_t k = 0; k < num_codes; ++k) counts[k] = job.counts[k + 1] - job.counts[k];
     return;
   }
   for (std::int64_t k = 0; k < num_codes; ++k) {
     std::int64_t total = 0;
     for (std::int64_t c = 0; c < job.chunks; ++c) total += job.counts[c * num_codes + k];
-    counts[k] = static_cast<float>(total);
+    counts[k] = total;
   }
 }
 

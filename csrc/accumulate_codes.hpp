@@ -9,7 +9,7 @@ namespace spinlock {
 // Sums of rows by code, from what the chunks of a job left behind.
 
 // Sorts the rows by code where the job says so, and writes counts [K].
-void count_codes(QuantizerJob& job, std::int64_t num_rows, float* counts);
+void count_codes(QuantizerJob& job, std::int64_t num_rows, std::int64_t* counts);
 
 // Floats of `memory` that sum_code needs.
 std::int64_t sum_floats(std::int64_t dim);

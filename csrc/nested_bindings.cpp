@@ -40,7 +40,7 @@ void step_at(const NestedLevels& shape, const RowBuffer& rows, const Buffer& wei
                         checked<std::int64_t>("indices", indices,
                                               cells(num_rows, shape.num_quantizers)),
                         checked<float>("losses", losses, shape.num_quantizers),
-                        checked<float>("counts", counts, shape.total_codes),
+                        checked<std::int64_t>("counts", counts, shape.total_codes),
                         checked<float>("total", total, cells(num_rows, shape.latent_width)),
                         moved ? &*moved : nullptr};
   const Isa set = resolve_isa(isa);
@@ -57,7 +57,7 @@ void backward_at(const NestedLevels& shape, std::int64_t num_rows, const Buffer&
       num_rows,
       checked<const float>("seen", seen, level_values),
       checked<const float>("codes", codes, level_values),
-      checked<const float>("counts", counts, shape.total_codes),
+      checked<const std::int64_t>("counts", counts, shape.total_codes),
       grad_total ? checked_matrix("grad_total", *grad_total, num_rows, shape.latent_width)
                  : nullptr,
       grad_total ? row_stride(*grad_total) : 0,

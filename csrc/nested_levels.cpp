@@ -150,14 +150,14 @@ void nested_backward(const NestedLevels& shape, const NestedBackward& call, int 
   const std::size_t categories = shape.widths.size();
   std::vector<float> scales;
   bool skipped = false;
-  const float* counts = call.counts;
+  const std::int64_t* counts = call.counts;
   for (const PackingPlan& level : shape.levels) {
     for (std::size_t c = 0; c < categories; ++c) {
-      double usable = 0.0;
+      std::int64_t usable = 0;
       for (std::int64_t k = 0; k < level.codebook_sizes[c]; ++k) usable += *counts++;
-      skipped |= usable != static_cast<double>(rows);
+      skipped |= usable != rows;
       const float loss = call.grad_losses == nullptr ? 0.0f : call.grad_losses[scales.size()];
-      const double terms = std::max(1.0, usable * static_cast<double>(level.dims[c]));
+      const std::int64_t terms = std::max<std::int64_t>(1, usable * level.dims[c]);
       scales.push_back(2.0f * loss / static_cast<float>(terms));
     }
   }

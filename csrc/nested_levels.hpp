@@ -37,7 +37,7 @@ struct NestedStep {
   float* codes;           // what it chose
   std::int64_t* indices;  // likewise, as numbers
   float* losses;          // [Q], see QuantizeOutputs
-  float* counts;          // [total_codes]
+  std::int64_t* counts;   // [total_codes]
   float* total;           // [num_rows, latent_width], the levels' codes added up
   const CodeState* state;  // each level's part moves once the level is looked up; null: none does
 };
@@ -48,7 +48,7 @@ struct NestedBackward {
   std::int64_t num_rows;
   const float* seen;
   const float* codes;
-  const float* counts;
+  const std::int64_t* counts;
   const float* grad_total;  // [num_rows, latent_width], grad_stride apart; null: none
   std::int64_t grad_stride;
   const float* grad_losses;  // [Q]; null: none

@@ -5,13 +5,13 @@
 #include <memory>
 #include <new>
 
-#include "accumulate_codes.hpp"
 #include "errors.hpp"
 #include "large_pages.hpp"
 #include "quantizer_jobs.hpp"
 #include "row_kernels.hpp"
 #include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
+#include "step_results.hpp"
 
 namespace spinlock {
 namespace {
@@ -42,6 +42,7 @@ class Run {
       : request_(request),
         outputs_(outputs),
         kernels_(row_kernels(request.isa)),
+        results_(request, outputs),
         work_(request, outputs) {}
 
   void all() {
@@ -52,8 +53,8 @@ class Run {
       prepare(job);
       if (!job.whole()) return;
       if (job.chunks == 1) run_chunk(job, 0, thread);
-      finish(job);
-      write_codes(job, 0, job.panels.num_codes, thread);
+      results_.finish(job);
+      results_.write_codes(job, 0, job.panels.num_codes, work_.tile(thread));
     });
     each(static_cast<std::int64_t>(work_.tasks.size()), [this](std::int64_t t, int thread) {
       const ChunkTask task = work_.tasks[static_cast<std::size_t>(t)];
@@ -61,12 +62,14 @@ class Run {
     });
     if (outside_.load() >= 0) throw_outside();
     const std::int64_t first = count - work_.cut;
-    each(work_.cut, [this, first](std::int64_t t, int) { finish(ordered(first + t)); });
+    each(work_.cut, [this, first](std::int64_t t, int) { results_.finish(ordered(first + t)); });
     each(work_.cut * kCodeRanges, [this, first](std::int64_t t, int thread) {
       QuantizerJob& job = ordered(first + t / kCodeRanges);
       const std::int64_t range = t % kCodeRanges, codes = job.panels.num_codes;
-      write_codes(job, codes * range / kCodeRanges, codes * (range + 1) / kCodeRanges, thread);
+      results_.write_codes(job, codes * range / kCodeRanges, codes * (range + 1) / kCodeRanges,
+                           work_.tile(thread));
     });
+    results_.average(work_.jobs);
   }
 
  private:
@@ -82,7 +85,8 @@ class Run {
     return work_.jobs[static_cast<std::size_t>(work_.order[static_cast<std::size_t>(t)])];
   }
   bool wants_error() const {
-    return outputs_.squared_error != nullptr || outputs_.losses != nullptr;
+    return outputs_.squared_error != nullptr || outputs_.losses != nullptr ||
+           outputs_.mean_loss != nullptr;
   }
   static std::size_t at(const QuantizerJob& job) { return static_cast<std::size_t>(job.quantizer); }
 
@@ -135,9 +139,10 @@ class Run {
     }
     if (outside_.load() >= 0) throw_outside();
     for (QuantizerJob& job : work_.jobs) {
-      finish(job);
-      write_codes(job, 0, job.panels.num_codes, 0);
+      results_.finish(job);
+      results_.write_codes(job, 0, job.panels.num_codes, work_.tile(0));
     }
+    results_.average(work_.jobs);
   }
 
   // A quantizer's share of the lines of rows first .. end - 1, of all quantizers: they lie side by
@@ -264,56 +269,6 @@ class Run {
     return skipped;
   }
 
-  void finish(QuantizerJob& job) {
-    double error = 0.0;
-    std::int64_t skipped = 0;
-    for (std::int64_t chunk = 0; chunk < job.chunks; ++chunk) {
-      error += job.errors[chunk];
-      skipped += job.skipped[chunk];
-    }
-    const std::size_t q = at(job);
-    if (outputs_.squared_error != nullptr) outputs_.squared_error[q] = error;
-    if (outputs_.losses != nullptr) {
-      const std::int64_t terms = (request_.num_rows - skipped) * job.panels.dim;
-      outputs_.losses[q] = static_cast<float>(error / static_cast<double>(std::max<std::int64_t>(terms, 1)));
-    }
-    if (outputs_.skipped != nullptr) outputs_.skipped[q] = skipped;
-    if (outputs_.counts == nullptr) return;
-    float* const counts = outputs_.counts + request_.plan.code_offsets[q];
-    count_codes(job, request_.num_rows, counts);
-    const CodeState* const state = outputs_.state;
-    if (state == nullptr) return;
-    job.refresh.emplace(request_.plan, q, *state);
-    job.refresh->count(counts);
-    if (state->epoch_skipped != nullptr) state->epoch_skipped[q] += skipped;
-    if (state->epoch_counts == nullptr) return;
-    std::int64_t* const epoch = state->epoch_counts + request_.plan.code_offsets[q];
-    for (std::int64_t k = 0; k < job.panels.num_codes; ++k) {
-      epoch[k] += static_cast<std::int64_t>(counts[k]);
-    }
-  }
-
-  void write_codes(const QuantizerJob& job, std::int64_t first, std::int64_t end, int thread) {
-    if (outputs_.sums == nullptr && outputs_.state == nullptr) return;
-    const PackingPlan& plan = request_.plan;
-    const std::size_t q = at(job);
-    const std::int64_t dim = job.panels.dim, stride = plan.padded_dims[q];
-    float* const sums = outputs_.sums == nullptr ? nullptr : outputs_.sums + plan.weight_offsets[q];
-    for (std::int64_t k = first; k < end; ++k) {
-      const float* const sum = sum_code(job, request_.latents + plan.input_offsets[q],
-                                        request_.row_stride, k, work_.tile(thread));
-      if (sums != nullptr) {
-        std::copy_n(sum, dim, sums + k * stride);
-        std::fill(sums + k * stride + dim, sums + (k + 1) * stride, 0.0f);
-      }
-      if (job.refresh) job.refresh->refresh(k, sum);
-    }
-    if (sums == nullptr || end < job.panels.num_codes) return;
-    const std::int64_t next =
-        q + 1 < plan.num_quantizers() ? plan.weight_offsets[q + 1] : plan.weight_size;
-    std::fill(sums + end * stride, outputs_.sums + next, 0.0f);
-  }
-
   [[noreturn]] void throw_outside() const {
     const std::int64_t q = outside_.load();
     throw_layout_error("indices[:, ", q, "]: expected values in 0..",
@@ -324,6 +279,7 @@ class Run {
   const QuantizeRequest& request_;
   const QuantizeOutputs& outputs_;
   const RowKernels& kernels_;
+  const StepResults results_;
   QuantizerJobs work_;
   std::atomic<std::int64_t> outside_{-1};
 };

@@ -26,7 +26,8 @@ struct QuantizeOutputs {
   float* quantized = nullptr;        // [num_rows, input_width], dense
   double* squared_error = nullptr;   // [Q]
   float* losses = nullptr;           // [Q], squared error per usable row and dim, 0 without any
-  float* counts = nullptr;           // [total_codes]
+  float* mean_loss = nullptr;        // [1], over quantizers
+  std::int64_t* counts = nullptr;    // [total_codes], usable rows of each code
   float* sums = nullptr;             // [weight_size], packed like the weight
   std::int64_t* skipped = nullptr;   // [Q], rows that are not finite within a quantizer's columns
   const CodeState* state = nullptr;  // moved by the statistics, after all rows have been looked up

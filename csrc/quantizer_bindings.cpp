@@ -15,6 +15,7 @@
 #include "binding_buffers.hpp"
 #include "codebook_layout.hpp"
 #include "errors.hpp"
+#include "quantize_backward.hpp"
 #include "quantize_rows.hpp"
 #include "refresh_codes.hpp"
 #include "simd/isa.hpp"
@@ -43,7 +44,8 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
                       const std::optional<Buffer>& weight, const std::optional<Buffer>& given,
                       const std::optional<Buffer>& indices, const std::optional<Buffer>& quantized,
                       const std::optional<Buffer>& squared_error,
-                      const std::optional<Buffer>& losses, const std::optional<Buffer>& counts, const std::optional<Buffer>& sums,
+                      const std::optional<Buffer>& losses, const std::optional<Buffer>& mean_loss,
+                      const std::optional<Buffer>& counts, const std::optional<Buffer>& sums,
                       const std::optional<Buffer>& skipped,
                       const std::optional<StateBuffers>& state, int threads,
                       const std::string& isa) {
@@ -67,13 +69,15 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
   outputs.quantized = checked<float>("quantized", quantized, cells(num_rows, plan.input_width));
   outputs.squared_error = checked<double>("squared_error", squared_error, count);
   outputs.losses = checked<float>("losses", losses, count);
-  outputs.counts = checked<float>("counts", counts, plan.total_codes);
+  outputs.counts = checked<std::int64_t>("counts", counts, plan.total_codes);
+  outputs.mean_loss = checked<float>("mean_loss", mean_loss, 1);
   outputs.sums = checked<float>("sums", sums, plan.weight_size);
   outputs.skipped = checked<std::int64_t>("skipped", skipped, count);
   outputs.state = moved ? &*moved : nullptr;
   if (request.weight == nullptr &&
       (request.given == nullptr || outputs.quantized != nullptr ||
-       outputs.squared_error != nullptr || outputs.losses != nullptr)) {
+       outputs.squared_error != nullptr || outputs.losses != nullptr ||
+       outputs.mean_loss != nullptr)) {
     throw_layout_error("weight: expected the codes, got None; only statistics of given indices do "
                        "without them");
   }
@@ -82,6 +86,37 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
   }
   const py::gil_scoped_release unlocked;
   quantize_rows(request, outputs);
+}
+
+void quantize_backward_at(const PackingPlan& plan, const RowBuffer& latents,
+                          const Buffer& quantized, const Buffer& counts,
+                          const std::optional<RowBuffer>& grad_quantized,
+                          const Buffer& grad_losses, std::int64_t losses_stride,
+                          const Buffer& grad_latents, int threads, const std::string& isa) {
+  const float* const rows = checked_rows(plan, latents);
+  const std::int64_t num_rows = std::get<1>(latents), values = cells(num_rows, plan.input_width);
+  if (losses_stride != 0 && losses_stride != 1) {
+    throw_layout_error("grad_losses: expected values side by side, or one for all, got a stride of ",
+                       losses_stride, " elements; copy them");
+  }
+  const BackwardRequest request{
+      plan,
+      num_rows,
+      rows,
+      std::get<3>(latents),
+      checked<const float>("quantized", quantized, values),
+      checked<const std::int64_t>("counts", counts, plan.total_codes),
+      grad_quantized ? checked_matrix("grad_quantized", *grad_quantized, num_rows, plan.input_width)
+                     : nullptr,
+      grad_quantized ? row_stride(*grad_quantized) : 0,
+      checked<const float>("grad_losses", grad_losses,
+                           static_cast<std::int64_t>(plan.num_quantizers())),
+      losses_stride,
+      threads,
+      resolve_isa(isa)};
+  auto* const out = checked<float>("grad_latents", grad_latents, values);
+  const py::gil_scoped_release unlocked;
+  quantize_backward(request, out);
 }
 
 void refresh_codes_at(const PackingPlan& plan, const Buffer& counts, const Buffer& sums,
@@ -108,8 +143,14 @@ void bind_quantizer(py::module_& module) {
   module.def("quantize_rows", &quantize_rows_at, py::arg("plan"), py::arg("latents"),
              py::arg("weight"), py::kw_only(), py::arg("given") = none, py::arg("indices") = none,
              py::arg("quantized") = none, py::arg("squared_error") = none,
-             py::arg("losses") = none, py::arg("counts") = none, py::arg("sums") = none, py::arg("skipped") = none,
-             py::arg("state") = none, py::arg("threads") = 1, py::arg("isa") = "");
+             py::arg("losses") = none, py::arg("mean_loss") = none, py::arg("counts") = none,
+             py::arg("sums") = none, py::arg("skipped") = none, py::arg("state") = none,
+             py::arg("threads") = 1, py::arg("isa") = "");
+  module.def("quantize_backward", &quantize_backward_at, py::arg("plan"), py::arg("latents"),
+             py::kw_only(), py::arg("quantized"), py::arg("counts"),
+             py::arg("grad_quantized") = none, py::arg("grad_losses"), py::arg("losses_stride"),
+             py::arg("grad_latents"),
+             py::arg("threads") = 1, py::arg("isa") = "");
   module.def("refresh_codes", &refresh_codes_at, py::arg("plan"), py::arg("counts"),
              py::arg("sums"), py::arg("state"), py::kw_only(), py::arg("threads") = 1);
   module.def("instruction_sets", &instruction_sets);

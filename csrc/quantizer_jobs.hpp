@@ -17,8 +17,8 @@ namespace spinlock {
 // over sorted rows.
 enum class Statistics { kNone, kCounts, kTables, kSorted };
 
-// The work of one quantizer. Everything but `panels` and `groups` follows from shapes alone, never from the
-// number of threads: that is what makes results bitwise reproducible.
+// The work of one quantizer. Everything but `panels` and `groups` follows from shapes alone, never
+// from the number of threads: that is what makes results bitwise reproducible.
 struct QuantizerJob {
   std::int64_t quantizer;
   bool unpacked;  // no panels: packing would cost more than it saves
@@ -34,6 +34,7 @@ struct QuantizerJob {
   float* panel_memory;
   double* errors;           // [chunks]
   std::int64_t* skipped;    // [chunks]
+  float loss;
   std::int32_t* counts;     // [chunks, K], or [K + 1] starts of sorted codes
   float* sums;              // [chunks, K, sums_stride], tables only
   std::int64_t sums_stride;

@@ -15,19 +15,23 @@ CodeRefresh::CodeRefresh(const PackingPlan& plan, std::size_t q, const CodeState
       rate_(static_cast<float>(1.0 - state.decay)),
       epsilon_(static_cast<float>(state.epsilon)) {}
 
-void CodeRefresh::count(const float* batch_counts) {
+template <typename Count>
+void CodeRefresh::count(const Count* batch_counts) {
   double rows = 0.0;
   for (std::int64_t k = 0; k < num_codes_; ++k) rows += static_cast<double>(batch_counts[k]);
   active_ = rows > 0.0;
   if (!active_) return;
   double total = 0.0;
   for (std::int64_t k = 0; k < num_codes_; ++k) {
-    counts_[k] += rate_ * (batch_counts[k] - counts_[k]);
+    counts_[k] += rate_ * (static_cast<float>(batch_counts[k]) - counts_[k]);
     total += static_cast<double>(counts_[k]);
   }
   const double pseudo = static_cast<double>(num_codes_) * static_cast<double>(epsilon_);
   share_ = static_cast<float>(total / (total + pseudo));
 }
+
+template void CodeRefresh::count(const float* batch_counts);
+template void CodeRefresh::count(const std::int64_t* batch_counts);
 
 void CodeRefresh::refresh(std::int64_t code, const float* batch_sum) const {
   if (!active_) return;

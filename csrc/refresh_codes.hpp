@@ -24,8 +24,9 @@ class CodeRefresh {
  public:
   CodeRefresh(const PackingPlan& plan, std::size_t q, const CodeState& state);
 
-  // First the counts n [K] of the batch,
-  void count(const float* batch_counts);
+  // First the counts n [K] of the batch, as float or std::int64_t,
+  template <typename Count>
+  void count(const Count* batch_counts);
   // then s [D] of each code; different codes may be refreshed at the same time.
   void refresh(std::int64_t code, const float* batch_sum) const;
 

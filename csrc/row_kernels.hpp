@@ -54,6 +54,9 @@ struct RowKernels {
   // out[i] = value[i] > 0 ? grad[i] : 0; branches on the sign would be guessed wrong half the time.
   void (*pass_where_positive)(const float* value, const float* grad, std::int64_t count,
                               float* out);
+  // out[i] = grad[i] + factor[i] (x[i] - code[i]), each operation rounded; without grad where null.
+  void (*add_commitment)(const float* grad, const float* factor, const float* x, const float* code,
+                         std::int64_t count, float* out);
   // Whether `nearest` makes use of panels.brief.
   bool brief;
 };

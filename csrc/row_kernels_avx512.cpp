@@ -1,6 +1,7 @@
 #include "row_kernels.hpp"
 #include "simd/vectors_avx512.hpp"
 // Vectors first: what follows is compiled for them.
+#include "simd/add_commitment.hpp"
 #include "simd/nearest_rows.hpp"
 #include "simd/product.hpp"
 #include "simd/settle_rows.hpp"
@@ -11,7 +12,7 @@ namespace spinlock {
 const RowKernels& avx512_row_kernels() {
   static constexpr RowKernels kernels{nearest,      nearest_unpacked, settle,
                                       find_skipped, multiply,         pass_where_positive,
-                                      false};
+                                      add_commitment, false};
   return kernels;
 }
 

@@ -3,6 +3,7 @@
 #include "row_kernels.hpp"
 #include "simd/vectors_avx512.hpp"
 // Vectors first: what follows is compiled for them.
+#include "simd/add_commitment.hpp"
 #include "simd/nearest_rows.hpp"
 #include "simd/product.hpp"
 #include "simd/settle_rows.hpp"
@@ -13,7 +14,7 @@ namespace spinlock {
 const RowKernels& avx512_bf16_row_kernels() {
   static constexpr RowKernels kernels{nearest,      nearest_unpacked, settle,
                                       find_skipped, multiply,         pass_where_positive,
-                                      true};
+                                      add_commitment, true};
   return kernels;
 }
 

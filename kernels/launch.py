@@ -69,11 +69,13 @@ def quantize(rows: Tensor, weight: Tensor, bank: Bank, averages: Averages | None
         torch.empty(rows.shape[0], bank.input_width, dtype=rows.dtype, device=rows.device),
         torch.empty(rows.shape[0], bank.num_quantizers, dtype=torch.int64, device=rows.device),
         torch.empty(bank.num_quantizers, dtype=torch.float32, device=rows.device),
-        torch.empty(bank.total_codes, dtype=torch.float32, device=rows.device),
+        torch.empty(bank.total_codes, dtype=torch.int64, device=rows.device),
+        torch.empty((), dtype=torch.float32, device=rows.device),
     )
     if not rows.shape[0]:
         step.losses.zero_()
         step.counts.zero_()
+        step.mean_loss.zero_()
         return step
     with on_device_of(rows):
         if is_small(bank, rows.shape[0]):

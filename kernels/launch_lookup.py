@@ -92,6 +92,7 @@ def scan(
         none,
         none,
         none,
+        none,
         rows.shape[0],
         bank.num_quantizers,
         bank.total_codes,

@@ -53,13 +53,15 @@ class Step:
         quantized: [B, input_width] in the rows' dtype, the codes before the update.
         indices: int64 [B, Q].
         losses: float32 [Q], mean squared error over usable rows and D_q dims.
-        counts: float32 [total_codes], rows of this batch per code.
+        counts: int64 [total_codes], rows of this batch per code.
+        mean_loss: float32 [], mean of the losses.
     """
 
     quantized: Tensor
     indices: Tensor
     losses: Tensor
     counts: Tensor
+    mean_loss: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class _Scratch:
     counts: Tensor
     sums: Tensor
     old_counts: Tensor
+    ticket: Tensor
     peaks: Tensor | None = None
     chosen: Tensor | None = None
     errors: Tensor | None = None
@@ -82,8 +85,8 @@ def small_step(
     slabs = -(-rows.shape[0] // block_rows)
     statistics = averages is not None and averages.sums is not None
     parts = [slabs * bank.num_quantizers, slabs * bank.total_codes, bank.total_codes]
-    parts += [slabs * bank.weight_size if statistics else 0]
-    errors, counts, old, sums = torch.empty(
+    parts += [slabs * bank.weight_size if statistics else 0, 1]
+    errors, counts, old, sums, ticket = torch.empty(
         sum(parts), dtype=torch.float32, device=rows.device
     ).split(parts)
     launch_on(quantize_small, (tiles.shape[0],))(
@@ -100,6 +103,7 @@ def small_step(
         sums,
         old if averages is None else averages.counts,
         old,
+        ticket,
         rows.shape[0],
         bank.num_quantizers,
         bank.total_codes,
@@ -114,7 +118,7 @@ def small_step(
         num_warps=SMALL_WARPS,
         **NO_FUSION,
     )
-    scratch = _Scratch(counts, sums, old, errors=errors)
+    scratch = _Scratch(counts, sums, old, ticket, errors=errors)
     _refresh(rows, bank, scratch, step.counts, step=step, weight=weight, averages=averages)
 
 
@@ -139,16 +143,17 @@ def large_step(
 def _fixed_point(
     bank: Bank, rows: Tensor, *, errors: Tensor | None = None, with_sums: bool = True
 ) -> _Scratch:
-    """Zeroed integer sums, counts and peaks in one buffer."""
+    """Zeroed integer sums, counts, peaks and ticket in one buffer."""
     device = rows.device
     size = bank.weight_size if with_sums else 0
-    zeros = torch.zeros(size + bank.total_codes, dtype=torch.int64, device=device)
-    counts, peaks = zeros[size:].view(torch.int32).split(bank.total_codes)
+    zeros = torch.zeros(size + bank.total_codes + 1, dtype=torch.int64, device=device)
+    sums, by_code, ticket = zeros.split([size, bank.total_codes, 1])
+    counts, peaks = by_code.view(torch.int32).split(bank.total_codes)
     old = torch.empty(bank.total_codes, dtype=torch.float32, device=device)
     chosen = torch.empty(
         bank.num_quantizers * rows.shape[0] if with_sums else 0, dtype=torch.int32, device=device
     )
-    return _Scratch(counts, zeros[:size], old, peaks, chosen, errors)
+    return _Scratch(counts, sums, old, ticket, peaks, chosen, errors)
 
 
 def _gather(
@@ -239,6 +244,8 @@ def _refresh(
         counts,
         none if sums is None else sums,
         none if step is None else step.losses,
+        none if step is None else step.mean_loss,
+        scratch.ticket,
         none if averages is None else averages.epoch_counts,
         none if averages is None else averages.epoch_skipped,
         rows.shape[0],

@@ -32,6 +32,7 @@ def quantize_small(
     sums_ptr,
     ema_counts_ptr,
     old_counts_ptr,
+    ticket_ptr,
     num_rows,
     num_quantizers,
     total_codes,
@@ -56,6 +57,7 @@ def quantize_small(
         sums_ptr: float32 [T, weight_size], if STATISTICS.
         ema_counts_ptr, old_counts_ptr: float32 [total_codes]; the first is copied to the second if
             KEEP_COUNTS, so that the refresh may write the first while it reads the second.
+        ticket_ptr: float32, set to 0 for the refresh if QUANTIZE.
         BLOCK_CODES: at least every K_q if QUANTIZE.
         ALIGNED: columns, strides and dims are multiples of 4.
     """
@@ -99,6 +101,8 @@ def quantize_small(
     if QUANTIZE:
         counts = tl.sum(chosen.to(tl.float32), axis=1)
         tl.store(counts_ptr + slab * total_codes + code_ids, counts, mask=lane < size)
+        if tile == 0:
+            tl.store(ticket_ptr, 0.0)
     if KEEP_COUNTS:
         if row0 == 0:
             old = tl.load(ema_counts_ptr + code_ids, mask=lane < size, other=0.0)

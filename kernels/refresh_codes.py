@@ -33,6 +33,8 @@ def refresh_codes(
     step_counts_ptr,
     step_sums_ptr,
     losses_ptr,
+    mean_loss_ptr,
+    ticket_ptr,
     epoch_counts_ptr,
     epoch_skipped_ptr,
     num_rows,
@@ -64,9 +66,12 @@ def refresh_codes(
         peaks_ptr: int32 [total_codes] of ``gather_codes``, if FIXED_POINT.
         errors_ptr: float32 [num_error_slabs, Q], if LOSSES.
         old_counts_ptr: float32 [total_codes], the moving counts before the step, if EMA.
-        step_counts_ptr: float32 [total_codes], written always.
+        step_counts_ptr: float32 or int64 [total_codes], written always.
         step_sums_ptr: float32 [weight_size], written if SUMS.
         losses_ptr: float32 [Q], mean squared error over usable rows and dims, written if LOSSES.
+        mean_loss_ptr: float32, their mean, likewise.
+        ticket_ptr: one number, 0 before the launch, by which the last codebook to finish knows that
+            it is, if LOSSES.
         ema_counts_ptr, ema_sums_ptr, weight_ptr: the state, changed in place if EMA; sums and codes
             only if CODES.
         epoch_counts_ptr, epoch_skipped_ptr: int64 [total_codes] and [Q], added to if EPOCH.
@@ -137,7 +142,7 @@ def refresh_codes(
             values = tl.maximum(rows * tl.load(entry + DIM).to(tl.float32), 1.0).to(tl.float64)
             mean = (tl.sum(error, axis=0) / values).to(tl.float32)
 
-    tl.store(step_counts_ptr + ids, count, mask=mine)
+    tl.store(step_counts_ptr + ids, count.to(step_counts_ptr.dtype.element_ty), mask=mine)
     if SUMS:
         tl.store(step_sums_ptr + at, part, mask=mask)
     if EPOCH:
@@ -145,6 +150,10 @@ def refresh_codes(
     if first_of_all:
         if LOSSES:
             tl.store(losses_ptr + q, mean)
+            one = (q * 0 + 1).to(ticket_ptr.dtype.element_ty)
+            ticket = tl.atomic_add(ticket_ptr, one, sem="acq_rel")
+            if ticket.to(tl.int32) == num_quantizers - 1:
+                _average(losses_ptr, mean_loss_ptr, num_quantizers)
         if EPOCH:
             skipped = tl.load(epoch_skipped_ptr + q)
             tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows.to(tl.int64))
@@ -158,6 +167,18 @@ def refresh_codes(
                 smoothed = (moved + epsilon) * (total / (total + size * epsilon))
                 codes = sums / smoothed[:, None]
                 tl.store(weight_ptr + at, codes.to(weight_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _average(losses_ptr, mean_loss_ptr, num_quantizers):
+    """The mean of losses that other programs have written, added up in a fixed order."""
+    total = tl.zeros((_ERRORS,), tl.float64)
+    for first in range(0, num_quantizers, _ERRORS):
+        i = first + tl.arange(0, _ERRORS)
+        # Past the first-level cache, which does not see what other programs write.
+        losses = tl.load(losses_ptr + i, mask=i < num_quantizers, other=0.0, cache_modifier=".cg")
+        total += losses.to(tl.float64)
+    tl.store(mean_loss_ptr, (tl.sum(total, axis=0) / num_quantizers).to(tl.float32))
 
 
 @triton.jit

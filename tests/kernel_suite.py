@@ -152,8 +152,10 @@ def test_quantize_is_the_twin_and_changes_nothing(case: RaggedCase) -> None:
     indices, quantized, losses, counts, _ = twin_step(latents, weight, case)
     assert torch.equal(step.indices, indices)
     assert torch.equal(step.quantized, quantized)
-    assert torch.equal(step.counts, counts)
+    assert torch.equal(step.counts, counts.to(torch.int64))
     torch.testing.assert_close(step.losses.double(), losses, rtol=1e-5, atol=1e-37)
+    assert step.mean_loss is not None
+    torch.testing.assert_close(step.mean_loss, step.losses.mean(), rtol=1e-6, atol=1e-37)
     assert torch.equal(weight, before)
 
 

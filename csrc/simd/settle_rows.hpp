@@ -63,30 +63,35 @@ double exact_squared_error(const CodebookPanels& panels, const Rows& rows,
 template <int kWhole, bool kGather, bool kSum, bool kError>
 double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
                   const RowOutputs& outputs, double total) {
-  const std::int64_t whole = (panels.dim - 1) / V::kLanes;
-  const auto rest = static_cast<int>(panels.dim - whole * V::kLanes);
+  const std::int64_t dim = panels.dim, whole = (dim - 1) / V::kLanes;
+  const auto rest = static_cast<int>(dim - whole * V::kLanes);
+  // Copies, for a vector that is stored may be anything: members would be read again for every row.
+  const float* const codes = panels.codes;
+  float* const table = outputs.sums;
+  const std::int64_t code_stride = panels.stride, table_stride = outputs.sums_stride;
+  const std::int64_t stride = rows.stride, quantized_stride = outputs.quantized_stride;
+  const float* x = rows.data;
+  float* quantized = outputs.quantized;
   for (std::int64_t first = 0; first < rows.count; first += kRows) {
     const std::int64_t end = rows.count - first < kRows ? rows.count : first + kRows;
     Floats errors[kErrors];
     for (Floats& error : errors) error = V::all(0.0f);
-    for (std::int64_t i = first; i < end; ++i) {
-      float* const quantized = kGather ? outputs.quantized + i * outputs.quantized_stride : nullptr;
+    for (std::int64_t i = first; i < end; ++i, x += stride) {
+      float* const to = quantized;
       if constexpr (kGather) {
+        quantized += quantized_stride;
         // Rows lie apart by the width of all quantizers: no prefetcher of the machine finds them.
-        const float* const next = quantized + kAhead * outputs.quantized_stride;
-        for (std::int64_t d = 0; d < panels.dim; d += 16) __builtin_prefetch(next + d, 1);
-      }
-      if (chosen[i] == kSkipped) {
-        if constexpr (kGather) {
-          for (std::int64_t d = 0; d < panels.dim; ++d) quantized[d] = panels.codes[d];
-        }
-        continue;
+        const float* const next = to + kAhead * quantized_stride;
+        for (std::int64_t d = 0; d < dim; d += 16) __builtin_prefetch(next + d, 1);
       }
       const std::int64_t k = chosen[i];
-      float* const sums = kSum ? outputs.sums + k * outputs.sums_stride : nullptr;
-      settle_row<kWhole, kGather, kSum, kError>(
-          rows.data + i * rows.stride, kError ? panels.codes + k * panels.stride : nullptr, whole,
-          rest, quantized, sums, errors);
+      if (k == kSkipped) {
+        if constexpr (kGather) __builtin_memcpy(to, codes, static_cast<std::size_t>(dim) * 4);
+        continue;
+      }
+      settle_row<kWhole, kGather, kSum, kError>(x, kError ? codes + k * code_stride : nullptr, whole,
+                                                rest, to, kSum ? table + k * table_stride : nullptr,
+                                                errors);
     }
     if constexpr (!kError) continue;
     // At most kRows * D / kLanes non-negative terms per lane in float32, the rest in float64.

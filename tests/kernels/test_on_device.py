@@ -9,8 +9,6 @@ pytestmark = pytest.mark.gpu
 HAS_DEVICE = torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
 
 if HAS_DEVICE:
-    from spinlock.kernels import launch
-
     from cases import FROZEN
     from kernel_suite import *  # noqa: F403
     from spinlock.modules import RaggedVectorQuantizer
@@ -22,25 +20,14 @@ if HAS_DEVICE:
         quantizer = RaggedVectorQuantizer(SEED_SIZES, SEED_DIMS, init="uniform").cuda().train()
         return quantizer, torch.randn(512, sum(SEED_DIMS), device="cuda")
 
-    def test_a_train_step_is_two_kernels_of_ours_and_waits_for_nothing() -> None:
+    def test_a_train_step_is_two_kernels_losses_and_usage_included() -> None:
         quantizer, latents = _trained()
         quantizer(latents)
         torch.cuda.synchronize()
         activities = [torch.profiler.ProfilerActivity.CUDA]
-        with torch.profiler.profile(activities=activities, acc_events=True) as profile:
-            launch.quantize(
-                latents,
-                quantizer.bank.weight,
-                _bank(quantizer),
-                launch.Averages(
-                    quantizer.bank.ema_counts,
-                    quantizer.bank.ema_sums,
-                    quantizer.bank.epoch_counts,
-                    quantizer.bank.epoch_skipped,
-                    0.99,
-                    1e-5,
-                ),
-            )
+        profile = torch.profiler.profile(activities=activities, acc_events=True)
+        with torch.no_grad(), profile:
+            quantizer(latents)
             torch.cuda.synchronize()
         kernels = [e.name for e in profile.events() if e.device_time_total > 0]
         assert sorted(kernels) == ["quantize_small", "refresh_codes"]
@@ -83,11 +70,6 @@ if HAS_DEVICE:
         torch.testing.assert_close(one.losses.commitment, two.losses.commitment, rtol=1e-5, atol=0)
         torch.testing.assert_close(one_grad, two_grad, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(one_weight, two_weight, rtol=1e-5, atol=1e-6)
-
-    def _bank(quantizer: RaggedVectorQuantizer) -> object:
-        from spinlock.ops._triton import bank_of
-
-        return bank_of(quantizer.layout, torch.device("cuda", 0))
 
 else:
 

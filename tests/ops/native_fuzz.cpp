@@ -4,7 +4,9 @@
 // Buffers are exactly sized, so that the sanitizers see every access outside. A finding names its
 // seed, which repeats it.
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +16,7 @@
 
 #include "native_linear.hpp"
 #include "native_truth.hpp"
+#include "quantize_backward.hpp"
 #include "quantize_rows.hpp"
 #include "simd/isa.hpp"
 
@@ -40,8 +43,9 @@ struct Results {
         quantized(count(problem.num_rows * problem.plan.input_width), kPoison),
         errors(problem.plan.num_quantizers(), static_cast<double>(kPoison)),
         losses(problem.plan.num_quantizers(), kPoison),
-        counts(count(problem.plan.total_codes), kPoison),
+        counts(count(problem.plan.total_codes), -7),
         sums(count(problem.plan.weight_size), kPoison),
+        gradient(count(problem.num_rows * problem.plan.input_width), kPoison),
         skipped(problem.plan.num_quantizers(), -7),
         ema_counts(count(problem.plan.total_codes), 1.0f),
         ema_sums(problem.weight),
@@ -59,6 +63,8 @@ struct Results {
     return same(indices, other.indices) && same(quantized, other.quantized) &&
            same(errors, other.errors) && same(losses, other.losses) && same(counts, other.counts) &&
            same(sums, other.sums) && same(skipped, other.skipped) &&
+           same(gradient, other.gradient) &&
+           std::memcmp(&mean_loss, &other.mean_loss, sizeof(mean_loss)) == 0 &&
            same(ema_counts, other.ema_counts) && same(ema_sums, other.ema_sums) &&
            same(weight, other.weight) && same(epoch_counts, other.epoch_counts) &&
            same(epoch_skipped, other.epoch_skipped);
@@ -67,7 +73,10 @@ struct Results {
   std::vector<std::int64_t> indices;
   std::vector<float> quantized;
   std::vector<double> errors;
-  std::vector<float> losses, counts, sums;
+  std::vector<float> losses;
+  std::vector<std::int64_t> counts;
+  std::vector<float> sums, gradient;
+  float mean_loss = kPoison;
   std::vector<std::int64_t> skipped;
   std::vector<float> ema_counts, ema_sums, weight;
   std::vector<std::int64_t> epoch_counts, epoch_skipped;
@@ -86,12 +95,45 @@ Results train_step(const Problem& problem, Isa isa, int threads) {
   outputs.quantized = results.quantized.data();
   outputs.squared_error = results.errors.data();
   outputs.losses = results.losses.data();
+  outputs.mean_loss = &results.mean_loss;
   outputs.counts = results.counts.data();
   outputs.sums = results.sums.data();
   outputs.skipped = results.skipped.data();
   outputs.state = &state;
   spinlock::quantize_rows(request, outputs);
+  const spinlock::BackwardRequest backward{problem.plan,
+                                           problem.num_rows,
+                                           problem.latents.data(),
+                                           problem.row_stride,
+                                           results.quantized.data(),
+                                           results.counts.data(),
+                                           results.quantized.data(),
+                                           problem.plan.input_width,
+                                           results.losses.data(),
+                                           1,
+                                           threads,
+                                           isa};
+  spinlock::quantize_backward(backward, results.gradient.data());
   return results;
+}
+
+// Its gradient is the codes where rows were quantized, and each loss's is the loss itself.
+void check_gradient(const Problem& problem, std::size_t q, const Results& found, Isa isa) {
+  const auto& plan = problem.plan;
+  const float terms = static_cast<float>(
+      std::max<std::int64_t>((problem.num_rows - found.skipped[q]) * plan.dims[q], 1));
+  const float factor = 2.0f * found.losses[q] / terms;
+  for (std::int64_t i = 0; i < problem.num_rows; ++i) {
+    const std::int64_t first = i * plan.input_width + plan.input_offsets[q];
+    const bool usable = spinlock::check::finite_row(problem, i, q);
+    for (std::int64_t d = 0; d < plan.dims[q]; ++d) {
+      const float code = found.quantized[static_cast<std::size_t>(first + d)];
+      const float expected = usable ? code + (problem.row(i, q)[d] - code) * factor : 0.0f;
+      const float gradient = found.gradient[static_cast<std::size_t>(first + d)];
+      require(gradient == expected || (std::isnan(gradient) && std::isnan(expected)), "gradient",
+              isa);
+    }
+  }
 }
 
 std::vector<std::int64_t> lookup(const Problem& problem, Isa isa) {
@@ -167,7 +209,10 @@ void check_problem() {
     require(lookup(problem, isa) == truth, "lookup", isa);
     const Results found = train_step(problem, isa, 1);
     require(found.indices == truth, "indices of a train step", isa);
-    for (std::size_t q = 0; q < width; ++q) check_quantizer(problem, q, found, truth, isa);
+    for (std::size_t q = 0; q < width; ++q) {
+      check_quantizer(problem, q, found, truth, isa);
+      check_gradient(problem, q, found, isa);
+    }
     if (seed % 4 == 0) require(train_step(problem, isa, 3) == found, "three threads", isa);
   }
 }

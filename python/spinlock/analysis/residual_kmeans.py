@@ -72,7 +72,7 @@ class CodebookStack:
 
         A step whose assignment equals the one before ends it early: all further ones would too.
         """
-        counts = np.zeros(self._plan.total_codes + 1, np.float32)
+        counts = np.zeros(self._plan.total_codes + 1, np.int64)
         sums = np.empty_like(self._weight)
         for _ in range(steps):
             before = self._weight.copy()
@@ -84,7 +84,7 @@ class CodebookStack:
                 sums=_span(sums),
             )
             held = counts[self._code_of]
-            np.divide(sums, held, out=self._weight, where=held > 0.0)
+            np.divide(sums, held.astype(np.float32), out=self._weight, where=held > 0)
             if np.array_equal(before, self._weight):
                 return
 

@@ -16,7 +16,7 @@ from spinlock.modules.outputs import QuantizerOutput, QuantizerUsage, UsageSumma
 from spinlock.modules.quantizer import Quantizer
 from spinlock.modules.revival import dead_codes
 from spinlock.modules.sampling import sample_rows
-from spinlock.ops._backend import Step
+from spinlock.ops._backend import Quantized, Step
 from spinlock.ops._fused import with_gradients
 from spinlock.ops._steps import working_dtype
 from spinlock.ops._traced import is_traced
@@ -245,7 +245,7 @@ class NestedResidualQuantizer(Quantizer):
             quantized.view(*lead, self.latent_width),
             tokens.view(*lead, self.indices_width),
             self._losses(commitment, codebook),
-            QuantizerUsage(counts.index_select(0, self._code_order).to(torch.int64)),
+            QuantizerUsage(counts.index_select(0, self._code_order)),
         )
 
     def _initialize_missing(self, rows: Tensor) -> None:
@@ -286,7 +286,7 @@ class NestedResidualQuantizer(Quantizer):
         residual = rows.to(working_dtype(rows, self.bank.weight))
         total = torch.zeros_like(residual, dtype=working_dtype(self.bank.weight))
         parts: list[Tensor] = []
-        steps: list[Step] = []
+        levels: list[Quantized] = []
         for level, layout in enumerate(self._level_layouts):
             start = level * self.num_categories
             part = residual.index_select(1, self._level_columns[slice(*self._level_ranges[level])])
@@ -297,10 +297,12 @@ class NestedResidualQuantizer(Quantizer):
             residual = residual - wide
             total = total + wide.to(total.dtype)
             parts.append(part)
-            steps.append(Step(found.quantized, found.indices, found.commitment, found.counts))
-        codes, indices, losses, counts = zip(*steps, strict=True)
+            levels.append(found)
         step = Step(
-            torch.cat(codes, dim=1), torch.cat(indices, dim=1), torch.cat(losses), torch.cat(counts)
+            torch.cat([found.quantized for found in levels], dim=1),
+            torch.cat([found.indices for found in levels], dim=1),
+            torch.cat([found.commitment for found in levels]),
+            torch.cat([found.counts for found in levels]),
         )
         return torch.cat(parts, dim=1), step, total
 
@@ -326,7 +328,7 @@ class NestedResidualQuantizer(Quantizer):
         used = step.counts.index_select(0, self._widest_codes)
         counts.index_add_(0, self._widest_categories, used)
         nothing = quantized.new_zeros(self.num_categories)
-        whole = Step(quantized, step.indices, nothing, counts)
+        whole = Step(quantized, step.indices, nothing, counts, nothing[0])
         weight = self.bank.weight.detach()
         backend = self.bank.backend
         return with_gradients(rows, weight, self._categories, whole, backend=backend).quantized

@@ -150,8 +150,12 @@ class Quantizer(nn.Module, ABC):
         """Takes masked rows, which were skipped by every quantizer, from the epoch's counter."""
         self.bank.epoch_skipped.sub_((~mask).sum())
 
-    def _losses(self, commitment: Tensor, codebook: Tensor) -> QuantizerLosses:
-        total = self._reduce(commitment)
+    def _losses(
+        self, commitment: Tensor, codebook: Tensor, mean: Tensor | None = None
+    ) -> QuantizerLosses:
+        """From the terms per quantizer; ``mean``: of the first ones, where it is known already."""
+        known = mean if self.commitment_reduction == "mean" else None
+        total = self._reduce(commitment) if known is None else known
         if self.commitment_weight != 1.0:
             total = self.commitment_weight * total
         if not self.bank.use_ema:

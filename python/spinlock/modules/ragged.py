@@ -124,8 +124,8 @@ class RaggedVectorQuantizer(Quantizer):
         return QuantizerOutput(
             _shaped(result.quantized.to(dtype), lead),
             _shaped(result.indices, lead),
-            self._losses(result.commitment, result.codebook_loss),
-            QuantizerUsage(result.counts.to(torch.int64)),
+            self._losses(result.commitment, result.codebook_loss, result.mean_commitment),
+            QuantizerUsage(result.counts),
         )
 
     def decode(self, indices: Tensor) -> Tensor:

@@ -131,11 +131,13 @@ def attach_sum(
     if estimator == "none" or not (rows.requires_grad and torch.is_grad_enabled()):
         return results.total
     first = results.levels[0]
+    nothing = results.total.new_zeros(1)
     step = Step(
         results.total.detach(),
         torch.zeros_like(first.indices),
-        results.total.new_zeros(1),
-        first.counts.sum(dim=0, keepdim=True).to(torch.float32),
+        nothing,
+        first.counts.sum(dim=0, keepdim=True),
+        nothing[0],
     )
     found = with_gradients(
         rows,

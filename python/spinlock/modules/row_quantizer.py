@@ -183,7 +183,7 @@ class RowQuantizer(nn.Module):
             codebook,
             diversity,
             orthogonal,
-            found.counts.to(torch.int64),
+            found.counts,
             None if scores is None else scores.view(tokens.shape[0], heads, -1),
         )
 
@@ -234,9 +234,8 @@ class RowQuantizer(nn.Module):
 
     def _count(self, found: Quantized, num_rows: int) -> None:
         with torch.no_grad():
-            rows = found.counts.to(torch.int64)
-            self.bank.epoch_counts.add_(rows)
-            used = rows.view(self.bank.layout.num_quantizers, -1).sum(dim=1)
+            self.bank.epoch_counts.add_(found.counts)
+            used = found.counts.view(self.bank.layout.num_quantizers, -1).sum(dim=1)
             self.bank.epoch_skipped.add_(num_rows - used)
 
     def expire_rows(self, rows: Tensor) -> None:

@@ -32,12 +32,13 @@ def move_averages(
         layout: where codebooks lie.
         ema_counts: N, float32 [total_codes].
         ema_sums: m, float32 [weight_size]; None moves counts only.
-        batch_counts: n, float32 [total_codes], rows of the batch per code.
+        batch_counts: n, float32 or int64 [total_codes], rows of the batch per code.
         batch_sums: s, float32 [weight_size], the sums of those rows; None without ``ema_sums``.
         decay: 0 <= decay <= 1; 1 moves nothing.
         epsilon: > 0, pseudo-rows per code.
     """
     plan = padding_plan(layout, ema_counts.device)
+    batch_counts = batch_counts.to(ema_counts.dtype)
     active = plan.sum_by_quantizer(batch_counts) > 0
     rate = ((1.0 - decay) * active.to(batch_counts.dtype))[plan.code_quantizer]
     ema_counts.lerp_(batch_counts, rate)

@@ -60,13 +60,15 @@ class Step(NamedTuple):
             latents or weight are.
         indices: int64 [B, Q].
         losses: [Q] likewise, mean over usable rows and D_q dims of (x - c)^2, 0 without such rows.
-        counts: float32 [total_codes], usable rows of this batch per code.
+        counts: int64 [total_codes], usable rows of this batch per code.
+        mean_loss: [], the mean of ``losses``; None where nobody has added them up.
     """
 
     quantized: Tensor
     indices: Tensor
     losses: Tensor
     counts: Tensor
+    mean_loss: Tensor | None = None
 
 
 class Quantized(NamedTuple):
@@ -78,7 +80,8 @@ class Quantized(NamedTuple):
         indices: int64 [B, Q], the chosen codes' numbers.
         commitment: [Q], mean over rows and D_q dims of (x - stop_gradient(c))^2.
         codebook_loss: [Q], mean over rows and D_q dims of (stop_gradient(x) - c)^2.
-        counts: float32 [total_codes], rows that chose each code, those that are skipped left out.
+        counts: int64 [total_codes], rows that chose each code, those that are skipped left out.
+        mean_commitment: [], mean of ``commitment`` over quantizers, with its gradient.
     """
 
     quantized: Tensor
@@ -86,6 +89,7 @@ class Quantized(NamedTuple):
     commitment: Tensor
     codebook_loss: Tensor
     counts: Tensor
+    mean_commitment: Tensor
 
 
 class AverageState(NamedTuple):

@@ -17,11 +17,12 @@ from torch import Tensor
 from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.ops._addresses import matrix, span
+from spinlock.ops._addresses import as_rows, matrix, span
 from spinlock.ops._backend import Step
 
 __all__ = [
     "accumulate_codes",
+    "backward",
     "instruction_sets",
     "nearest_codes",
     "quantize",
@@ -88,7 +89,7 @@ def accumulate_codes(
     """
     rows = _rows(latents)
     chosen = indices.to(torch.int64).contiguous()
-    counts = _empty(layout.total_codes)
+    counts = _empty(layout.total_codes, dtype=torch.int64)
     sums = _empty(layout.weight_size)
     _C.quantize_rows(
         layout.plan,
@@ -100,7 +101,7 @@ def accumulate_codes(
         threads=_threads(threads),
         isa=isa,
     )
-    return counts, sums
+    return counts.to(torch.float32), sums
 
 
 def quantize(
@@ -155,6 +156,49 @@ def train_step(
     return _step(latents, weight, layout, state, threads, isa)
 
 
+def backward(
+    latents: Tensor,
+    quantized: Tensor,
+    counts: Tensor,
+    grad_quantized: Tensor | None,
+    grad_losses: Tensor,
+    layout: CodebookLayout,
+    *,
+    threads: int | None = None,
+    isa: str = "",
+) -> Tensor:
+    """The gradient of the latents, in their dtype: straight-through plus commitment.
+
+    Args:
+        latents: [B, input_width].
+        quantized: contiguous float32 [B, input_width], of the step.
+        counts: contiguous int64 [total_codes], likewise.
+        grad_quantized: [B, input_width]; None: nothing comes straight through.
+        grad_losses: [Q].
+        layout: where columns lie.
+        threads: see the module's text.
+        isa: see the module's text.
+    """
+    rows, codes = _rows(latents), _flat("quantized", quantized)
+    grad = None if grad_quantized is None else as_rows(_widened("grad_quantized", grad_quantized))
+    losses = _widened("grad_losses", grad_losses)
+    losses = losses if losses.stride(0) in (0, 1) else losses.contiguous()
+    to_latents = _empty(len(rows), layout.input_width)
+    _C.quantize_backward(
+        layout.plan,
+        matrix(rows),
+        quantized=span(codes),
+        counts=span(counts),
+        grad_quantized=None if grad is None else matrix(grad),
+        grad_losses=span(losses),
+        losses_stride=losses.stride(0),
+        grad_latents=span(to_latents),
+        threads=_threads(threads),
+        isa=isa,
+    )
+    return to_latents if to_latents.dtype is latents.dtype else to_latents.to(latents.dtype)
+
+
 def refresh_codes(
     counts: Tensor,
     sums: Tensor,
@@ -206,8 +250,8 @@ def _step(
         _empty(num_rows, layout.input_width),
         _empty(num_rows, count, dtype=torch.int64),
     )
-    losses = _empty(count)
-    counts = _empty(layout.total_codes)
+    losses, mean_loss = _empty(count), _empty()
+    counts = _empty(layout.total_codes, dtype=torch.int64)
     _C.quantize_rows(
         layout.plan,
         matrix(rows),
@@ -215,12 +259,13 @@ def _step(
         indices=span(indices),
         quantized=span(quantized),
         losses=span(losses),
+        mean_loss=span(mean_loss),
         counts=span(counts),
         state=state,
         threads=_threads(threads),
         isa=isa,
     )
-    return Step(quantized, indices, losses, counts)
+    return Step(quantized, indices, losses, counts, mean_loss)
 
 
 def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -18,7 +18,7 @@ __all__ = ["with_gradients"]
 
 
 class _Attach(torch.autograd.Function):
-    """Latents and weight -> quantized, commitment and, for weights that learn, codebook loss."""
+    """Latents and weight -> quantized, commitment, its mean, and codebook loss if weights learn."""
 
     @staticmethod
     def forward(
@@ -30,7 +30,8 @@ class _Attach(torch.autograd.Function):
         backend: str | None,
         rotation: bool,
     ) -> tuple[Tensor, ...]:
-        codes, indices, losses, counts = step
+        codes, indices, losses, counts, _ = step
+        mean = _mean_of(step)
         ctx.layout, ctx.backend, ctx.rotation = layout, backend, rotation
         ctx.weight_dtype = weight.dtype
         ctx.set_materialize_grads(False)
@@ -39,25 +40,25 @@ class _Attach(torch.autograd.Function):
         # What users change in place must not be what is kept.
         quantized = codes.clone() if codes.dtype == latents.dtype else codes.to(latents.dtype)
         if not weight.requires_grad:
-            return quantized, losses
-        return quantized, losses, losses.clone()
+            return quantized, losses, mean
+        return quantized, losses, mean, losses.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         latents, codes, indices, counts = ctx.saved_tensors
-        quantized, commitment, codebook = (*grads, None)[:3]
+        quantized, commitment, mean, codebook = (*grads, None)[:4]
         latents_grad = weight_grad = None
         if ctx.needs_input_grad[0]:
             latents_grad = latents_gradient(
                 latents,
                 codes,
                 counts,
-                torch.zeros_like(codes) if quantized is None else quantized,
-                _given(commitment, codes, ctx.layout),
+                quantized,
+                _of_losses(commitment, mean, codes, ctx.layout),
                 ctx.layout,
                 ctx.backend,
-                ctx.rotation and quantized is not None,
+                ctx.rotation,
             )
         if ctx.needs_input_grad[1] and not (commitment is None and codebook is None):
             weight_grad = weight_gradient(
@@ -65,15 +66,26 @@ class _Attach(torch.autograd.Function):
                 codes,
                 indices,
                 counts,
-                _given(codebook, codes, ctx.layout),
+                _of_losses(codebook, None, codes, ctx.layout),
                 ctx.layout,
                 ctx.backend,
             ).to(ctx.weight_dtype)
         return latents_grad, weight_grad, None, None, None, None
 
 
-def _given(grad_losses: Tensor | None, codes: Tensor, layout: CodebookLayout) -> Tensor:
-    return codes.new_zeros(layout.num_quantizers) if grad_losses is None else grad_losses
+def _mean_of(step: Step) -> Tensor:
+    return step.losses.mean() if step.mean_loss is None else step.mean_loss
+
+
+def _of_losses(
+    grad_losses: Tensor | None, grad_mean: Tensor | None, codes: Tensor, layout: CodebookLayout
+) -> Tensor:
+    """[Q], from the gradients of the losses and of their mean; None is 0."""
+    count = layout.num_quantizers
+    if grad_mean is None:
+        return codes.new_zeros(1).expand(count) if grad_losses is None else grad_losses
+    share = (grad_mean / count).expand(count)
+    return share if grad_losses is None else grad_losses + share
 
 
 def with_gradients(
@@ -99,17 +111,19 @@ def with_gradients(
     wanted = transformed or latents.requires_grad or weight.requires_grad
     if not (wanted and torch.is_grad_enabled()):
         quantized, losses = step.quantized.to(latents.dtype), step.losses
-        return Quantized(quantized, step.indices, losses, losses, step.counts)
+        return Quantized(quantized, step.indices, losses, losses, step.counts, _mean_of(step))
     if is_traced(latents, weight):
         operator = attach_transformed if transformed else OPS.attach_gradients
         spec = layout_spec(layout)
-        found = operator(latents, weight, *step, *spec, backend, rotation)
+        found = operator(latents, weight, *step[:4], *spec, backend, rotation)
+        quantized, commitment, *rest = found
+        mean = commitment.mean()
     else:
         found = _Attach.apply(  # type: ignore[no-untyped-call]
             latents, weight, step, layout, backend, rotation
         )
-    quantized, commitment, *rest = found
+        quantized, commitment, mean, *rest = found
     codebook_loss = rest[0] if weight.requires_grad or transformed else commitment.detach()
     return Quantized(
-        quantized.to(latents.dtype), step.indices, commitment, codebook_loss, step.counts
+        quantized.to(latents.dtype), step.indices, commitment, codebook_loss, step.counts, mean
     )

@@ -25,7 +25,7 @@ class _Backward(Protocol):
         latents: Tensor,
         quantized: Tensor,
         counts: Tensor,
-        grad_quantized: Tensor,
+        grad_quantized: Tensor | None,
         grad_losses: Tensor,
         layout: CodebookLayout,
     ) -> Tensor:
@@ -36,7 +36,7 @@ def latents_gradient(
     latents: Tensor,
     codes: Tensor,
     counts: Tensor,
-    grad_quantized: Tensor,
+    grad_quantized: Tensor | None,
     grad_losses: Tensor,
     layout: CodebookLayout,
     backend: str | None,
@@ -47,14 +47,14 @@ def latents_gradient(
     Args:
         latents: [B, input_width].
         codes: [B, input_width] of the step, float32 or float64.
-        counts: float32 [total_codes] of the step.
-        grad_quantized: [B, input_width].
+        counts: int64 [total_codes] of the step.
+        grad_quantized: [B, input_width]; None: zeros.
         grad_losses: [Q], of the commitment terms.
         layout: where columns lie.
         backend: its name, or None.
         rotation: whether ``grad_quantized`` is rotated first.
     """
-    if rotation:
+    if rotation and grad_quantized is not None:
         grad_quantized = rotated_gradient(grad_quantized, latents, codes, layout)
     fused = resolve_fused(backend, latents, codes)
     own = cast(_Backward, getattr(fused, "backward", plain_backward))
@@ -65,7 +65,7 @@ def plain_backward(
     latents: Tensor,
     quantized: Tensor,
     counts: Tensor,
-    grad_quantized: Tensor,
+    grad_quantized: Tensor | None,
     grad_losses: Tensor,
     layout: CodebookLayout,
 ) -> Tensor:
@@ -74,7 +74,9 @@ def plain_backward(
     rows = plan.sum_by_quantizer(counts)
     scale = _scale(2.0 * grad_losses, rows, plan.dims).to(quantized.dtype)
     grad = latents.to(quantized.dtype) - quantized
-    grad.mul_(scale.index_select(0, plan.column_quantizer)).add_(grad_quantized)
+    grad.mul_(scale.index_select(0, plan.column_quantizer))
+    if grad_quantized is not None:
+        grad.add_(grad_quantized)
     if bool((rows != len(latents)).any()):
         usable = usable_rows(latents, layout)
         if usable is not None:
@@ -97,7 +99,7 @@ def weight_gradient(
         latents: [B, input_width].
         codes: [B, input_width] of the step, float32 or float64.
         indices: int64 [B, Q].
-        counts: float32 [total_codes] of the step.
+        counts: int64 [total_codes] of the step.
         grad_losses: [Q], of the codebook losses.
         layout: where columns lie.
         backend: its name, or None.
@@ -117,4 +119,4 @@ def weight_gradient(
 
 
 def _scale(grad_losses: Tensor, rows: Tensor, dims: Tensor) -> Tensor:
-    return grad_losses / (rows * dims).clamp_(min=1.0)
+    return grad_losses / (rows * dims).clamp_(min=1)

@@ -127,7 +127,8 @@ def _train_step(
     state = AverageState(
         ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon, unit_codes
     )
-    return tuple(_steps.train_step(latents, weight, layout_of(*spec), state, backend))
+    step = _steps.train_step(latents, weight, layout_of(*spec), state, backend)
+    return step.quantized, step.indices, step.losses, step.counts
 
 
 def _update_counts(

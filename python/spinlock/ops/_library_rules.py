@@ -41,7 +41,7 @@ def _shapes_of_step(latents: Tensor, weight: Tensor, spec: Any) -> tuple[Tensor,
         latents.new_empty(latents.shape, dtype=dtype),
         latents.new_empty((latents.shape[0], layout.num_quantizers), dtype=torch.int64),
         latents.new_empty(layout.num_quantizers, dtype=dtype),
-        latents.new_empty(layout.total_codes, dtype=torch.float32),
+        latents.new_empty(layout.total_codes, dtype=torch.int64),
     )
 
 

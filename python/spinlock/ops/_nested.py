@@ -28,7 +28,7 @@ class NestedStep(NamedTuple):
             through to the rows.
         indices: int64 [L, B, C].
         commitment: float32 [Q], mean over usable rows and dims of (x - stop_gradient(c))^2.
-        counts: float32 [total_codes], usable rows of this batch per code.
+        counts: int64 [total_codes], usable rows of this batch per code.
     """
 
     quantized: Tensor
@@ -79,7 +79,8 @@ class _Nested(torch.autograd.Function):
         count, categories = len(rows), levels.num_quantizers // levels.num_levels
         seen, codes = _empty(count * levels.input_width), _empty(count * levels.input_width)
         indices = torch.empty(levels.num_levels, count, categories, dtype=torch.int64, device="cpu")
-        losses, counts = _empty(levels.num_quantizers), _empty(levels.total_codes)
+        losses = _empty(levels.num_quantizers)
+        counts = torch.empty(levels.total_codes, dtype=torch.int64, device="cpu")
         total = _empty(count, levels.latent_width)
         levels.step(
             matrix(rows),

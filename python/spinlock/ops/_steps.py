@@ -147,7 +147,7 @@ def update_counts(
     """The part of a train step that needs no sums, in place, on a state that has none.
 
     Args:
-        counts: float32 [total_codes] of the batch.
+        counts: int64 [total_codes] of the batch.
         num_rows: of the batch, those that were skipped included.
         layout: where codebooks lie.
         state: whose counts and counters move.
@@ -166,8 +166,7 @@ def update_counts(
 
 
 def _count(counts: Tensor, num_rows: int, layout: CodebookLayout, state: AverageState) -> None:
-    rows = counts.to(torch.int64)
-    count_rows(state.epoch_counts, state.epoch_skipped, rows, num_rows, layout)
+    count_rows(state.epoch_counts, state.epoch_skipped, counts, num_rows, layout)
 
 
 def _losses(error: Tensor, layout: CodebookLayout, usable: Tensor | None) -> Tensor:

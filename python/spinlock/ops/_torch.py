@@ -78,16 +78,16 @@ def accumulate_codes(
     latents: Tensor, indices: Tensor, layout: CodebookLayout, usable: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """(counts float32 [total_codes], sums float32 [weight_size]), sums added in float32."""
-    counts = count_codes(indices, layout, usable)
+    counts = count_codes(indices, layout, usable).to(torch.float32)
     return counts, sum_by_code(latents.to(torch.float32), indices, layout, usable)
 
 
 def count_codes(indices: Tensor, layout: CodebookLayout, usable: Tensor | None) -> Tensor:
-    """float32 [total_codes]: the usable rows of each code."""
+    """int64 [total_codes]: the usable rows of each code."""
     ids = indices + padding_plan(layout, indices.device).code_offsets
     if usable is not None:
         ids = ids[usable]
-    return torch.bincount(ids.reshape(-1), minlength=layout.total_codes).to(torch.float32)
+    return torch.bincount(ids.reshape(-1), minlength=layout.total_codes)
 
 
 def sum_by_code(

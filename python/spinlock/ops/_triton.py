@@ -97,7 +97,7 @@ def backward(
     latents: Tensor,
     quantized: Tensor,
     counts: Tensor,
-    grad_quantized: Tensor,
+    grad_quantized: Tensor | None,
     grad_losses: Tensor,
     layout: CodebookLayout,
 ) -> Tensor:
@@ -105,14 +105,16 @@ def backward(
 
     Args:
         latents: [B, input_width].
-        quantized: float32 [B, input_width], and counts float32 [total_codes], of the step.
+        quantized: float32 [B, input_width], and counts int64 [total_codes], of the step.
         counts: see there.
-        grad_quantized: [B, input_width].
+        grad_quantized: [B, input_width]; None: zeros.
         grad_losses: float32 [Q].
         layout: where columns lie.
     """
     bank = bank_of(layout, latents.device)
     rows = _rows(latents)
+    if grad_quantized is None:
+        grad_quantized = torch.zeros_like(quantized)
     grad = launch.backward(rows, quantized, counts, grad_quantized, grad_losses, bank)
     return cast(Tensor, grad)
 
@@ -143,4 +145,4 @@ def _widened(latents: Tensor) -> Tensor:
 
 
 def _step(step: launch.Step) -> Step:
-    return Step(step.quantized, step.indices, step.losses, step.counts)
+    return Step(step.quantized, step.indices, step.losses, step.counts, step.mean_loss)

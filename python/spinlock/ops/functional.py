@@ -178,7 +178,8 @@ def quantize(
         quantized = codes.to(latents.dtype)
         if out is not None:
             quantized, found = out[0].copy_(quantized), out[1].copy_(found)
-        return Quantized(quantized, found, commitment, codebook_loss, counts)
+        mean = commitment.mean()
+        return Quantized(quantized, found, commitment, codebook_loss, counts, mean)
     native = out is not None and latents.dtype is _steps.working_dtype(latents, weight)
     step = _steps.quantize_step(latents, weight, layout, indices, backend, out if native else None)
     done = with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
