@@ -19,6 +19,8 @@ def latent_rows(latents: Tensor | Sequence[Tensor], widths: Sequence[int]) -> Te
     """
     joined = latents if isinstance(latents, Tensor) else _join(latents, widths)
     total = sum(widths)
+    if joined.ndim == 2 and joined.shape[1] == total:
+        return joined
     if joined.ndim == 0 or joined.shape[-1] != total:
         raise InputError(
             f"latents: expected shape [..., {total}] ({len(widths)} parts side by side), got "

@@ -17,6 +17,8 @@ from spinlock.ops._backend import check_backend
 
 __all__ = ["CodebookState"]
 
+_COUNTERS = ("ema_counts", "epoch_counts", "epoch_skipped")
+
 
 class CodebookState(nn.Module):
     """Base of :class:`CodebookBank`, which says what each attribute and argument is."""
@@ -117,12 +119,13 @@ class CodebookState(nn.Module):
 
     def _part(self, start: int, layout: CodebookLayout | None) -> CodebookViews:
         """The codebooks of a slice of the layout from ``start`` on; None: of all of it."""
-        buffers = self.ema_counts, self.ema_sums, self.epoch_counts, self.epoch_skipped
-        counts, sums, epoch_counts, epoch_skipped = buffers
+        # Attributes of modules are found by a search in Python; this runs in every step.
+        of = cast(dict[str, Tensor], self._buffers)
+        counts, epoch_counts, epoch_skipped = (of[name] for name in _COUNTERS)
+        sums, initialized = self._buffers["ema_sums"], of["initialized_codebooks"]
         if layout is None:
-            return CodebookViews(
-                self.layout, self.weight, *buffers, initialized=self.initialized_codebooks
-            )
+            averages = counts, sums, epoch_counts, epoch_skipped
+            return CodebookViews(self.layout, self.weight, *averages, initialized)
         weight = self.layout.weight_offsets[start], layout.weight_size
         codes = self.layout.code_offsets[start], layout.total_codes
         count = layout.num_quantizers
@@ -133,7 +136,7 @@ class CodebookState(nn.Module):
             sums=None if sums is None else sums.narrow(0, *weight),
             epoch_counts=epoch_counts.narrow(0, *codes),
             epoch_skipped=epoch_skipped.narrow(0, start, count),
-            initialized=self.initialized_codebooks.narrow(0, start, count),
+            initialized=initialized.narrow(0, start, count),
         )
 
     def _load_from_state_dict(self, *args: Any) -> None:

@@ -105,24 +105,26 @@ class RaggedVectorQuantizer(Quantizer):
         Raises:
             InputError: latents, or a mask (see :class:`Quantizer`), of another shape or type.
         """
-        rows = latent_rows(latents, self.layout.dims)
+        bank, training = self.bank, self.training
+        rows = latent_rows(latents, bank.layout.dims)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         if mask is not None:
             rows = masked_rows(rows, mask, lead)
         dtype = rows.dtype
-        if self.bank.unit_codes:
-            rows = unit_rows(rows, self.layout)
-        if self.training and self.bank.may_wait:
-            self.bank.initialize_missing(rows)
-        together = self.training and self.bank.learns_together
-        learn = self.training and not together
-        result = self.bank.quantize(rows, learn=learn, rotation=self.rotation_trick)
+        if bank.unit_codes:
+            rows = unit_rows(rows, bank.layout)
+        if training and bank.may_wait:
+            bank.initialize_missing(rows)
+        together = training and bank.learns_together
+        learn = training and not together
+        result = bank.quantize(rows, learn=learn, rotation=self.rotation_trick)
         if together:
-            self.bank.learn_together(rows.detach(), result.indices, mask)
+            bank.learn_together(rows.detach(), result.indices, mask)
         elif learn and mask is not None:
             self._uncount(mask)
+        quantized = result.quantized
         return QuantizerOutput(
-            _shaped(result.quantized.to(dtype), lead),
+            _shaped(quantized if quantized.dtype is dtype else quantized.to(dtype), lead),
             _shaped(result.indices, lead),
             self._losses(result.commitment, result.codebook_loss, result.mean_commitment),
             QuantizerUsage(result.counts),

@@ -31,6 +31,7 @@ __all__ = [
     "train_step",
 ]
 
+_CPU = torch.device("cpu")
 _WIDENED = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -62,16 +63,17 @@ def nearest_codes(
 ) -> Tensor:
     """int64 [B, Q], the nearest codes; in ``out``, contiguous, if given."""
     rows, codes = _rows(latents), _flat("weight", weight)
-    indices = _empty(len(rows), layout.num_quantizers, dtype=torch.int64) if out is None else out
+    if out is None:
+        out = _empty(rows.shape[0], layout.num_quantizers, dtype=torch.int64)
     _C.quantize_rows(
         layout.plan,
         matrix(rows),
         span(codes),
-        indices=span(indices),
+        indices=span(out),
         threads=_threads(threads),
         isa=isa,
     )
-    return indices
+    return out
 
 
 def accumulate_codes(
@@ -245,7 +247,7 @@ def _step(
     out: tuple[Tensor, Tensor] | None = None,
 ) -> Step:
     rows = _rows(latents)
-    count, num_rows = layout.num_quantizers, len(rows)
+    count, num_rows = layout.num_quantizers, rows.shape[0]
     quantized, indices = out or (
         _empty(num_rows, layout.input_width),
         _empty(num_rows, count, dtype=torch.int64),
@@ -270,7 +272,9 @@ def _step(
 
 def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Said in full: the default type and device may be others."""
-    return torch.empty(shape, dtype=dtype, device="cpu")
+    # Sizes one by one, for a tuple of them takes twice the time; none needs one.
+    size = shape or ((),)
+    return torch.empty(*size, dtype=dtype, device=_CPU)
 
 
 def _rows(latents: Tensor) -> Tensor:
@@ -315,7 +319,7 @@ def state_spans(
 
 
 def _in_place(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[int, int]:
-    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+    if tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous():
         raise InputError(
             f"{name}: expected contiguous {dtype} on the CPU, for it changes in place, got "
             f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; convert it once"

@@ -73,6 +73,11 @@ class _Attach(torch.autograd.Function):
         return latents_grad, weight_grad, None, None, None, None
 
 
+def _like(values: Tensor, other: Tensor) -> Tensor:
+    """In the dtype of the other; ``to`` takes its time even where there is nothing to do."""
+    return values if values.dtype is other.dtype else values.to(other.dtype)
+
+
 def _mean_of(step: Step) -> Tensor:
     return step.losses.mean() if step.mean_loss is None else step.mean_loss
 
@@ -110,7 +115,7 @@ def with_gradients(
     transformed = is_transformed()
     wanted = transformed or latents.requires_grad or weight.requires_grad
     if not (wanted and torch.is_grad_enabled()):
-        quantized, losses = step.quantized.to(latents.dtype), step.losses
+        quantized, losses = _like(step.quantized, latents), step.losses
         return Quantized(quantized, step.indices, losses, losses, step.counts, _mean_of(step))
     if is_traced(latents, weight):
         operator = attach_transformed if transformed else OPS.attach_gradients
@@ -124,6 +129,5 @@ def with_gradients(
         )
         quantized, commitment, mean, *rest = found
     codebook_loss = rest[0] if weight.requires_grad or transformed else commitment.detach()
-    return Quantized(
-        quantized.to(latents.dtype), step.indices, commitment, codebook_loss, step.counts, mean
-    )
+    quantized = _like(quantized, latents)
+    return Quantized(quantized, step.indices, commitment, codebook_loss, step.counts, mean)

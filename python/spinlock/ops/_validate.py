@@ -99,7 +99,7 @@ def _check_floating(name: str, tensor: Tensor) -> None:
         raise InputError(
             f"{name}: expected floating point, got {tensor.dtype}; convert with .float()"
         )
-    if tensor.device.type == "mps":
+    if tensor.is_mps:
         raise InputError(
             f"{name}: expected a device with float64, got {tensor.device}; move to the cpu"
         )
