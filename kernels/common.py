@@ -16,6 +16,7 @@ __all__ = [
     "INTERPRETED",
     "NO_FUSION",
     "ROWS",
+    "architecture",
     "is_aligned",
     "multiprocessors",
     "on_device_of",
@@ -41,6 +42,15 @@ def multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@lru_cache(maxsize=64)
+def architecture(device: torch.device) -> int:
+    """NVIDIA's number, 80 for sm_80; 90 for other devices, which take what was measured there."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return 90
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
 
 
 def power_of_two(value: int) -> int:

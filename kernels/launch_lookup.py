@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from .bank import BLOCK_CODES, Bank, packed_codes
-from .common import INTERPRETED, NO_FUSION, is_aligned, multiprocessors, power_of_two
+from .common import (
+    INTERPRETED,
+    NO_FUSION,
+    architecture,
+    is_aligned,
+    multiprocessors,
+    power_of_two,
+)
 from .doubtful_rows import LISTED
 from .launcher import launch_on
 from .nearest_codes import first_pass
@@ -54,6 +61,8 @@ TILES = {
     (256, True): Tile(64, 64, 64, 4, 2, codes_first=True),
     (512, True): Tile(32, 64, 64, 8, 2, codes_first=True),
 }
+# Where registers would not do on other architectures than the one that was measured (sm_90).
+WARPS_ELSEWHERE = {(64, True): 8, (256, False): 8}
 # Where keeping books per code would cost more than the products: groups of GROUP blocks.
 GROUPED = {(16, True), (32, True), (64, True)}
 GROUP = 4
@@ -64,6 +73,13 @@ _GROUP_ROWS = 32
 LEAST_LISTED = 1 << 14
 # For each list: programs per multiprocessor, codes and dims at a time, warps.
 RECHECKS = ((32, 4, 128, 1), (4, 64, 32, 4))
+
+
+def _tile_of(width: int, many: bool, device: torch.device) -> Tile:
+    tile = TILES[width, many]
+    if architecture(device) // 10 == 9:
+        return tile
+    return tile._replace(warps=WARPS_ELSEWHERE.get((width, many), tile.warps))
 
 
 def scan(
@@ -146,7 +162,7 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
         **NO_FUSION,
     )
     for (width, many), quantizers in bank.buckets.items():
-        tile = TILES[width, many]
+        tile = _tile_of(width, many, device)
         group = GROUP if (width, many) in GROUPED else 1
         largest = packed_codes(bank.sizes[quantizers[0]])
         tiles = bank.row_tiles(quantizers, num_rows, tile.rows)

@@ -99,8 +99,8 @@ class Report:
 
 
 @contextmanager
-def recorded(*, nvidia: bool = True) -> Iterator[list[Launch]]:
-    """Within it, launches on CPU tensors are noted and not run."""
+def recorded(architecture: int = 90, *, nvidia: bool = True) -> Iterator[list[Launch]]:
+    """Within it, launches on CPU tensors are noted and not run, as they would be for sm_XX."""
     found: list[Launch] = []
     places = [
         (module, name, getattr(module, name))
@@ -108,14 +108,15 @@ def recorded(*, nvidia: bool = True) -> Iterator[list[Launch]]:
         for name in KERNELS
         if hasattr(module, name)
     ]
-    interpreted = launch_lookup.INTERPRETED
+    here = launch_lookup.INTERPRETED, launch_lookup.architecture
     try:
         launch_lookup.INTERPRETED = not nvidia
+        launch_lookup.architecture = lambda _: architecture
         for module, name, kernel in places:
             setattr(module, name, _Recorder(kernel, found))
         yield found
     finally:
-        launch_lookup.INTERPRETED = interpreted
+        launch_lookup.INTERPRETED, launch_lookup.architecture = here
         for module, name, kernel in places:
             setattr(module, name, kernel)
 

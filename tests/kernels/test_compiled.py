@@ -30,14 +30,14 @@ BANKS = [
 ]
 
 
-def launches() -> list[object]:
+def launches(architecture: int = 90) -> list[object]:
     from spinlock.kernels import launch
 
     from ahead_of_time import recorded
     from spinlock.layout import CodebookLayout
     from spinlock.ops._triton import bank_of
 
-    with recorded() as found:
+    with recorded(architecture) as found:
         for sizes, dims in BANKS:
             layout = CodebookLayout(sizes, dims)
             bank = bank_of(layout, torch.device("cpu"))
@@ -63,7 +63,7 @@ def measured(architecture: int) -> dict[str, dict[str, object]]:
     from ahead_of_time import compiled, report
 
     target = GPUTarget("cuda", architecture, 32)
-    return {entry.name: asdict(report(compiled(entry, target))) for entry in launches()}
+    return {entry.name: asdict(report(compiled(entry, target))) for entry in launches(architecture)}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -167,7 +167,7 @@ class RowQuantizer(nn.Module):
         # Some terms look at the codes, and want them as they are after the update.
         tokens = found.indices.view(-1, heads)
         diversity, orthogonal = self.terms(scores, tokens, mask, positions)
-        commitment, codebook = found.commitment.mean(), found.codebook_loss.mean()
+        commitment, codebook = found.mean_commitment, found.codebook_loss.mean()
         if self.training and self.regularizers.cross_entropy:
             assert scores is not None
             usable = rows.detach().view(*scores.shape[:2], -1).isfinite().all(dim=-1)
