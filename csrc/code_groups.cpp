@@ -154,7 +154,7 @@ bool CodeGroups::far_apart(std::int64_t dim) const {
 
 // The cluster that surely holds the row's nearest code.
 int CodeGroups::group_of(const float* row, std::int64_t dim) const {
-  float from[kMostGroups];  // no code of the group is nearer
+  float from[kMostGroups] = {};  // no code of the group is nearer
   std::size_t best = 0;
   float to = std::numeric_limits<float>::infinity();  // the nearest code of the best one is not farther
   for (std::size_t g = 0; g < groups_.size(); ++g) {

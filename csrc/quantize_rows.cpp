@@ -119,15 +119,15 @@ class Run {
   void in_step() {
     const DefaultFloatMode mode;
     const std::int64_t step = rows_in_step();
-    for (QuantizerJob& job : work_.jobs) prepare(job);
+    const std::int64_t tile = std::min(kTileRows, request_.num_rows);
+    for (QuantizerJob& job : work_.jobs) {
+      prefetch<0>(request_.latents, request_.row_stride, tile, job);
+      prefetch<1>(outputs_.quantized, request_.plan.input_width, tile, job);
+      prepare(job);
+    }
     for (std::int64_t first = 0; first < request_.num_rows; first += step) {
       const std::int64_t end = std::min(first + step, request_.num_rows);
       for (QuantizerJob& job : work_.jobs) {
-        if (step == kTileRows) {
-          const std::int64_t next = std::min(end + step, request_.num_rows);
-          prefetch<0>(request_.latents, request_.row_stride, end, next, job);
-          prefetch<1>(outputs_.quantized, request_.plan.input_width, end, next, job);
-        }
         for (std::int64_t begin = first; begin < end;) {
           const std::int64_t chunk = begin / job.chunk_rows;
           const std::int64_t stop = std::min(end, (chunk + 1) * job.chunk_rows);
@@ -145,18 +145,18 @@ class Run {
     results_.average(work_.jobs);
   }
 
-  // A quantizer's share of the lines of rows first .. end - 1, of all quantizers: they lie side by
-  // side, while those of one quantizer alone lie apart and would be waited for. Inlined, for GCC
-  // takes calls of a function that only prefetches for calls without effect.
+  // A quantizer's share of the lines of the first `count` rows, fetched while codes are packed; later
+  // rows are fetched while those before them are looked up. Inlined, for GCC takes calls of a
+  // function that only prefetches for calls without effect.
   template <int kWrite>
-  [[gnu::always_inline]] void prefetch(const float* rows, std::int64_t stride, std::int64_t first,
-                                       std::int64_t end, const QuantizerJob& job) const {
-    if (rows == nullptr || first >= end) return;
+  [[gnu::always_inline]] void prefetch(const float* rows, std::int64_t stride, std::int64_t count,
+                                       const QuantizerJob& job) const {
+    if (rows == nullptr) return;
     constexpr std::int64_t kLine = 16;
-    const auto count = static_cast<std::int64_t>(work_.jobs.size());
-    const std::int64_t lines = ((end - first) * stride + kLine - 1) / kLine;
-    const float* const begin = rows + first * stride + lines * job.quantizer / count * kLine;
-    const float* const stop = rows + first * stride + lines * (job.quantizer + 1) / count * kLine;
+    const auto jobs = static_cast<std::int64_t>(work_.jobs.size());
+    const std::int64_t lines = (count * stride + kLine - 1) / kLine;
+    const float* const begin = rows + lines * job.quantizer / jobs * kLine;
+    const float* const stop = rows + lines * (job.quantizer + 1) / jobs * kLine;
     for (const float* line = begin; line < stop; line += kLine) __builtin_prefetch(line, kWrite, 2);
   }
 
@@ -197,7 +197,8 @@ class Run {
     for (std::int64_t first = begin; first < end; first += step) {
       const Rows rows{request_.latents + first * request_.row_stride +
                           request_.plan.input_offsets[at(job)],
-                      request_.row_stride, std::min(step, end - first)};
+                      request_.row_stride, std::min(step, end - first),
+                      request_.num_rows - std::min(first + step, end)};
       std::int32_t* const chosen =
           job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
       choose(job, rows, first, work_.tile(thread), chosen);

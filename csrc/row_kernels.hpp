@@ -11,11 +11,13 @@ namespace spinlock {
 // What a lookup writes for a row that is not finite.
 inline constexpr std::int32_t kSkipped = -1;
 
-// `count` rows of one quantizer's columns, `stride` elements apart.
+// `count` rows of one quantizer's columns, `stride` elements apart. The `following` ones behind them
+// come next: they are fetched into a cache meanwhile.
 struct Rows {
   const float* data;
   std::int64_t stride;
   std::int64_t count;
+  std::int64_t following = 0;
 };
 
 // Where the rows of one quantizer go once their codes are known. Null members are left alone.

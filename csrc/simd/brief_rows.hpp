@@ -15,6 +15,7 @@ namespace {
 constexpr int kMaxGroups = 16;
 // Groups of a whole tile beyond which the first pass has not paid.
 constexpr int kMaxTileGroups = 6 * kRows;
+static_assert(kTogether == kRows, "the first pass reads a tile as [D][kRows]");
 
 struct BriefRows {
   BriefRows(const CodebookPanels& codes, float* memory)

@@ -52,8 +52,8 @@ class NearestRows {
   void run(const Rows& rows, std::int32_t* out) {
     for (std::int64_t first = 0; first < rows.count; first += kRows) {
       const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
-      const Rows part{rows.data + first * rows.stride, rows.stride, count};
-      prefetch(rows, first + kRows);
+      const Rows part{rows.data + first * rows.stride, rows.stride, count,
+                      rows.count - first - count + rows.following};
 #ifdef SPINLOCK_BRIEF
       if (panels_.brief != nullptr && count == kRows && !direct_.brief.take()) {
         if (brief_tile(part, out + first)) {
@@ -87,15 +87,6 @@ class NearestRows {
     }
     queue.count = 0;
     return true;
-  }
-
-  // Rows of the next tile: what they need from memory arrives while this one is scored.
-  void prefetch(const Rows& rows, std::int64_t first) const {
-    const std::int64_t end = first + kRows < rows.count ? first + kRows : rows.count;
-    for (std::int64_t i = first; i < end; ++i) {
-      const float* const row = rows.data + i * rows.stride;
-      for (std::int64_t d = 0; d < panels_.dim; d += 16) __builtin_prefetch(row + d, 0, 2);
-    }
   }
 
   // What the expanded form may be off by, for the best code and for any other together.

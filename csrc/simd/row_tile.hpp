@@ -21,6 +21,10 @@ using V = Vectors;
 using Floats = V::Floats;
 constexpr int kCodes = static_cast<int>(kPanelCodes);
 constexpr int kRows = static_cast<int>(kTileRows);
+// Rows that are scored together. A tile is [kRows / kTogether][D][kTogether]: what a pass over codes
+// reads of it lies in consecutive lines, none of which share a place in the L1 cache.
+constexpr int kTogether = V::kRowVectors * V::kLanes;
+static_assert(kRows % kTogether == 0);
 constexpr float kInfinity = __builtin_inff();
 
 // Best and second best score of each row, and the position of the best. A score that is worse than
@@ -84,8 +88,13 @@ struct RowCopies {
   }
 };
 
-// Values of up to kTileRows rows, minus centre (if any), times scale, as [D][kRows]; |.|^2 of each
-// goes to `squares`. Rows are read in whole vectors: those that fill up the last one must exist.
+// Where dim 0 of a row lies in a tile; the next dim lies kTogether elements farther.
+SPINLOCK_INLINE std::int64_t in_tile(int row, std::int64_t dim) {
+  return row / kTogether * kTogether * dim + row % kTogether;
+}
+
+// A tile of up to kRows rows, minus centre (if any), times scale; |.|^2 of each goes to `squares`.
+// Rows are read in whole vectors: those that fill up the last one must exist.
 template <bool kCentred>
 SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile,
                                float* squares) {
@@ -93,10 +102,17 @@ SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, f
   const std::int64_t dim = panels.dim, stride = rows.stride;
   const float* const centre = panels.centre;
   const Floats scale = V::all(panels.scale);
+  const std::int64_t ahead = rows.count + rows.following - kRows;
   for (std::int64_t begin = 0; begin < dim; begin += kLine) {
     const std::int64_t end = begin + kLine < dim ? begin + kLine : dim;
     for (int r = 0; r < rows.count; r += V::kLanes) {
       const float* const first = rows.data + r * stride;
+      float* const to = tile + in_tile(r, dim);
+      // The same lines of the next tile, a few at a time: all at once would wait for each other. Rows
+      // lie apart by the width of all quantizers, where no prefetcher of the machine finds them.
+      for (int i = 0; i < V::kLanes && r + V::kLanes <= ahead; ++i) {
+        __builtin_prefetch(first + (kRows + i) * stride + begin, 0, 2);
+      }
       Floats square = kCentred && begin > 0 ? V::load(squares + r) : V::all(0.0f);
       const auto put = [&](std::int64_t d, Floats v) __attribute__((always_inline)) {
         if constexpr (kCentred) {
@@ -105,7 +121,7 @@ SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, f
         } else {
           v = V::multiply(v, scale);
         }
-        V::store(tile + d * kRows + r, v);
+        V::store(to + d * kTogether, v);
       };
       std::int64_t d = begin;
       for (; d + 4 <= end; d += 4) {
@@ -143,7 +159,7 @@ SPINLOCK_INLINE void score(const float* tile, const float* panel, std::int64_t d
     SPINLOCK_UNROLL
     for (int j = 0; j < kVectors; ++j) sums[i][j] = start;
   }
-  for (std::int64_t d = 0; d < dim; ++d, tile += kRows, panel += kN) {
+  for (std::int64_t d = 0; d < dim; ++d, tile += kTogether, panel += kN) {
     Floats x[kVectors];
     SPINLOCK_UNROLL
     for (int j = 0; j < kVectors; ++j) x[j] = V::load(tile + j * V::kLanes);
@@ -241,7 +257,7 @@ SPINLOCK_INLINE void score_and_keep(const float* tile, const float* panel, std::
                                     const float* half_norms, Keep& keep, int row,
                                     std::int32_t first) {
   Floats sums[kN][kVectors];
-  score<kN, kVectors, kDirect>(tile + row, panel, dim, half_norms, sums);
+  score<kN, kVectors, kDirect>(tile + in_tile(row, dim), panel, dim, half_norms, sums);
   keep.take(sums, row, first);
 }
 

@@ -15,7 +15,6 @@ constexpr float kLargestSquares = 1e37f;
 
 // Sums of squared errors, several at a time: one chain of additions would set the pace.
 constexpr int kErrors = 4;
-constexpr std::int64_t kAhead = 16;
 
 // kWhole full vectors, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
 template <int kWhole, bool kGather, bool kSum, bool kError>
@@ -80,9 +79,9 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
       float* const to = quantized;
       if constexpr (kGather) {
         quantized += quantized_stride;
-        // Rows lie apart by the width of all quantizers: no prefetcher of the machine finds them.
-        const float* const next = to + kAhead * quantized_stride;
-        for (std::int64_t d = 0; d < dim; d += 16) __builtin_prefetch(next + d, 1);
+        // The same row of the next tile, for the reason that load_tile gives.
+        const float* const next = to + kRows * quantized_stride;
+        for (std::int64_t d = 0; d < dim; d += 16) __builtin_prefetch(next + d, 1, 2);
       }
       const std::int64_t k = chosen[i];
       if (k == kSkipped) {

@@ -33,7 +33,7 @@ SPINLOCK_INLINE void tile_distances(const float* tile, const float* codes, std::
     SPINLOCK_UNROLL
     for (int j = 0; j < kVectors; ++j) sums[i][j] = V::all(0.0f);
   }
-  for (std::int64_t d = 0; d < dim; ++d, tile += kRows) {
+  for (std::int64_t d = 0; d < dim; ++d, tile += kTogether) {
     Floats x[kVectors];
     SPINLOCK_UNROLL
     for (int j = 0; j < kVectors; ++j) x[j] = V::load(tile + j * V::kLanes);
@@ -53,8 +53,9 @@ template <int kN, int kVectors, typename Keep>
 SPINLOCK_INLINE void measure_and_keep(const CodebookPanels& panels, const float* tile, Keep& keep,
                                       int row, std::int64_t first) {
   Floats sums[kN][kVectors];
-  tile_distances<kN, kVectors>(tile + row, panels.codes + first * panels.stride, panels.stride,
-                               panels.dim, sums);
+  tile_distances<kN, kVectors>(tile + in_tile(row, panels.dim),
+                               panels.codes + first * panels.stride, panels.stride, panels.dim,
+                               sums);
   SPINLOCK_UNROLL
   for (int i = 0; i < kN; ++i) {
     SPINLOCK_UNROLL

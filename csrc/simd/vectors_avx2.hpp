@@ -22,8 +22,21 @@ struct Vectors {
   }
   static void store(float* p, Floats v) { _mm256_store_ps(p, v); }
   static void store_any(float* p, Floats v) { _mm256_storeu_ps(p, v); }
+  // In parts: a masked store takes dozens of micro-operations on processors of AMD without AVX-512.
   static void store_first(float* p, Floats v, int count) {
-    _mm256_maskstore_ps(p, first(count), v);
+    if (count == kLanes) return store_any(p, v);
+    __m128 part = _mm256_castps256_ps128(v);
+    if (count & 4) {
+      _mm_storeu_ps(p, part);
+      part = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if (count & 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+      part = _mm_movehl_ps(part, part);
+      p += 2;
+    }
+    if (count & 1) _mm_store_ss(p, part);
   }
   static Ints load_ints(const std::int32_t* p) {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
