@@ -191,11 +191,16 @@ py::array_t<std::int32_t> tile_schedule_to_numpy(const PackingPlan& plan, std::i
 }
 
 // pybind11 tries the module's own translators before its general ones.
-void translate_layout_error(std::exception_ptr thrown) {
+void translate_errors(std::exception_ptr thrown) {
+  const auto set = [](const char* name, const std::exception& error) {
+    py::set_error(py::module_::import("spinlock.errors").attr(name), error.what());
+  };
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const LayoutError& error) {
-    py::set_error(py::module_::import("spinlock.errors").attr("LayoutError"), error.what());
+    set("LayoutError", error);
+  } catch (const InputError& error) {
+    set("InputError", error);
   }
 }
 
@@ -229,7 +234,7 @@ void bind_packing_plan(py::module_& module) {
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "The C++ core of spinlock, numpy-facing; its Python face is spinlock.layout.";
-  py::register_local_exception_translator(&spinlock::translate_layout_error);
+  py::register_local_exception_translator(&spinlock::translate_errors);
   spinlock::bind_packing_plan(module);
   spinlock::bind_quantizer(module);
   spinlock::bind_linear(module);

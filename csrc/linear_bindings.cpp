@@ -6,13 +6,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "binding_buffers.hpp"
 #include "errors.hpp"
 #include "ragged_linear.hpp"
 #include "simd/isa.hpp"
+#include "tensor_memory.hpp"
 
 namespace py = pybind11;
 
@@ -25,7 +25,7 @@ void forward_at(const RaggedLinear& shape, const RowBuffer& input, const Buffer&
   if (bias && addend) {
     throw_layout_error("bias and addend: expected one of them at most, got both; add them up");
   }
-  const std::int64_t rows = std::get<1>(input);
+  const std::int64_t rows = input.rows;
   const std::int64_t written = cells(rows, shape.out_width);
   const LinearForward call{checked_matrix("input", input, rows, shape.in_width),
                            row_stride(input),
@@ -44,7 +44,7 @@ void backward_at(const RaggedLinear& shape, const RowBuffer& input, const Buffer
                  const std::optional<Buffer>& output, const RowBuffer& grad,
                  const std::optional<Buffer>& grad_input, const std::optional<Buffer>& grad_weight,
                  const std::optional<Buffer>& grad_bias, int threads, const std::string& isa) {
-  const std::int64_t rows = std::get<1>(input);
+  const std::int64_t rows = input.rows;
   const LinearBackward call{
       checked_matrix("input", input, rows, shape.in_width),
       row_stride(input),

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "binding_buffers.hpp"
@@ -14,6 +13,7 @@
 #include "nested_levels.hpp"
 #include "simd/isa.hpp"
 #include "state_buffers.hpp"
+#include "tensor_memory.hpp"
 
 namespace py = pybind11;
 
@@ -24,8 +24,8 @@ void step_at(const NestedLevels& shape, const RowBuffer& rows, const Buffer& wei
              const Buffer& seen, const Buffer& codes, const Buffer& indices, const Buffer& losses,
              const Buffer& counts, const Buffer& total, const std::optional<StateBuffers>& state,
              int threads, const std::string& isa) {
-  const float* const from = checked_matrix("rows", rows, std::get<1>(rows), shape.latent_width);
-  const std::int64_t num_rows = std::get<1>(rows);
+  const float* const from = checked_matrix("rows", rows, rows.rows, shape.latent_width);
+  const std::int64_t num_rows = rows.rows;
   std::optional<CodeState> moved;
   if (state) {
     moved = checked_state(*state, shape.total_codes, shape.weight_size, shape.num_quantizers);

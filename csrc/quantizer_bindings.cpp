@@ -1,5 +1,4 @@
-// The quantizer for Python: buffers come as (address, elements), so that no tensor library is
-// needed here; extents are checked, types are the caller's word.
+// The quantizer for Python: tensors come as tensor_memory.hpp reads them.
 
 #include "quantizer_bindings.hpp"
 
@@ -9,7 +8,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "binding_buffers.hpp"
@@ -20,6 +18,7 @@
 #include "refresh_codes.hpp"
 #include "simd/isa.hpp"
 #include "state_buffers.hpp"
+#include "tensor_memory.hpp"
 
 namespace py = pybind11;
 
@@ -27,7 +26,7 @@ namespace spinlock {
 namespace {
 
 const float* checked_rows(const PackingPlan& plan, const RowBuffer& latents) {
-  const auto& [address, rows, columns, stride] = latents;
+  const std::int64_t rows = latents.rows, columns = latents.columns, stride = latents.stride;
   if (rows < 0 || columns != plan.input_width) {
     throw_layout_error("latents: expected [rows, ", plan.input_width, "], got [", rows, ", ",
                        columns, "]; put the dims of all quantizers side by side");
@@ -37,7 +36,7 @@ const float* checked_rows(const PackingPlan& plan, const RowBuffer& latents) {
     throw_layout_error("latents: expected rows that ascend in memory, got a stride of ", stride,
                        " elements; copy them");
   }
-  return checked<const float>("latents", Buffer{address, rows * columns}, rows * columns);
+  return row_memory("latents", latents);
 }
 
 void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
@@ -51,13 +50,13 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
                       const std::string& isa) {
   const auto count = static_cast<std::int64_t>(plan.num_quantizers());
   const float* const rows = checked_rows(plan, latents);
-  const std::int64_t num_rows = std::get<1>(latents);
+  const std::int64_t num_rows = latents.rows;
   const std::int64_t chosen = cells(num_rows, count);
   const QuantizeRequest request{
       plan,
       rows,
       num_rows,
-      std::get<3>(latents),
+      latents.stride,
       checked<const float>("weight", weight, plan.weight_size),
       checked<const std::int64_t>("given", given, chosen),
       threads,
@@ -91,26 +90,25 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
 void quantize_backward_at(const PackingPlan& plan, const RowBuffer& latents,
                           const Buffer& quantized, const Buffer& counts,
                           const std::optional<RowBuffer>& grad_quantized,
-                          const Buffer& grad_losses, std::int64_t losses_stride,
-                          const Buffer& grad_latents, int threads, const std::string& isa) {
+                          const Buffer& grad_losses, const Buffer& grad_latents, int threads,
+                          const std::string& isa) {
   const float* const rows = checked_rows(plan, latents);
-  const std::int64_t num_rows = std::get<1>(latents), values = cells(num_rows, plan.input_width);
-  if (losses_stride != 0 && losses_stride != 1) {
-    throw_layout_error("grad_losses: expected values side by side, or one for all, got a stride of ",
-                       losses_stride, " elements; copy them");
-  }
+  const std::int64_t num_rows = latents.rows, values = cells(num_rows, plan.input_width);
+  std::int64_t losses_stride = 1;
+  const auto* const losses =
+      checked<const float>("grad_losses", grad_losses,
+                           static_cast<std::int64_t>(plan.num_quantizers()), &losses_stride);
   const BackwardRequest request{
       plan,
       num_rows,
       rows,
-      std::get<3>(latents),
+      latents.stride,
       checked<const float>("quantized", quantized, values),
       checked<const std::int64_t>("counts", counts, plan.total_codes),
       grad_quantized ? checked_matrix("grad_quantized", *grad_quantized, num_rows, plan.input_width)
                      : nullptr,
       grad_quantized ? row_stride(*grad_quantized) : 0,
-      checked<const float>("grad_losses", grad_losses,
-                           static_cast<std::int64_t>(plan.num_quantizers())),
+      losses,
       losses_stride,
       threads,
       resolve_isa(isa)};
@@ -148,9 +146,8 @@ void bind_quantizer(py::module_& module) {
              py::arg("threads") = 1, py::arg("isa") = "");
   module.def("quantize_backward", &quantize_backward_at, py::arg("plan"), py::arg("latents"),
              py::kw_only(), py::arg("quantized"), py::arg("counts"),
-             py::arg("grad_quantized") = none, py::arg("grad_losses"), py::arg("losses_stride"),
-             py::arg("grad_latents"),
-             py::arg("threads") = 1, py::arg("isa") = "");
+             py::arg("grad_quantized") = none, py::arg("grad_losses"),
+             py::arg("grad_latents"), py::arg("threads") = 1, py::arg("isa") = "");
   module.def("refresh_codes", &refresh_codes_at, py::arg("plan"), py::arg("counts"),
              py::arg("sums"), py::arg("state"), py::kw_only(), py::arg("threads") = 1);
   module.def("instruction_sets", &instruction_sets);

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 class PackingPlan:
     def __init__(
@@ -37,13 +38,13 @@ class PackingPlan:
     def unpack_latents(self, packed: NDArray[np.float32]) -> list[NDArray[np.float32]]: ...
     def tile_schedule(self, num_rows: int, block_rows: int) -> NDArray[np.int32]: ...
 
-_Buffer: TypeAlias = tuple[int, int]
-"""(address, elements)"""
+_Buffer: TypeAlias = Tensor | tuple[int, int]
+"""A contiguous tensor, or (address, elements)"""
 
-_Rows: TypeAlias = tuple[int, int, int, int]
-"""(address, rows, columns, elements from one row to the next) of float32"""
+_Rows: TypeAlias = Tensor | tuple[int, int, int, int]
+"""A tensor, or (address, rows, columns, elements from one row to the next), of float32"""
 
-_State: TypeAlias = tuple[_Buffer, _Buffer, _Buffer, _Buffer | None, _Buffer | None, float, float]
+State: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, float]
 """(EMA counts, EMA sums, weight, epoch counts, epoch skipped, decay, epsilon)"""
 
 class NestedLevels:
@@ -71,7 +72,7 @@ class NestedLevels:
         losses: _Buffer,
         counts: _Buffer,
         total: _Buffer,
-        state: _State | None = None,
+        state: State | None = None,
         threads: int = 1,
         isa: str = "",
     ) -> None: ...
@@ -138,7 +139,7 @@ def quantize_rows(
     counts: _Buffer | None = None,
     sums: _Buffer | None = None,
     skipped: _Buffer | None = None,
-    state: _State | None = None,
+    state: State | None = None,
     threads: int = 1,
     isa: str = "",
 ) -> None: ...
@@ -150,12 +151,11 @@ def quantize_backward(
     counts: _Buffer,
     grad_quantized: _Rows | None = None,
     grad_losses: _Buffer,
-    losses_stride: int,
     grad_latents: _Buffer,
     threads: int = 1,
     isa: str = "",
 ) -> None: ...
 def refresh_codes(
-    plan: PackingPlan, counts: _Buffer, sums: _Buffer, state: _State, *, threads: int = 1
+    plan: PackingPlan, counts: _Buffer, sums: _Buffer, state: State, *, threads: int = 1
 ) -> None: ...
 def instruction_sets() -> list[str]: ...

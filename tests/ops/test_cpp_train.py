@@ -201,7 +201,7 @@ def test_state_that_cannot_change_in_place_is_refused() -> None:
     case = FROZEN[0]
     state = new_state(case)
     state[0] = state[0].half()
-    with pytest.raises(InputError, match=r"weight: expected contiguous torch.float32"):
+    with pytest.raises(InputError, match=r"weight: expected float32 on the CPU, got float16"):
         step(case, state)
     state = new_state(case)
     state[4] = state[4][:1]

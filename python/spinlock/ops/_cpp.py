@@ -4,12 +4,15 @@ Latents are float32, float16 or bfloat16 [B, input_width] on the CPU (any stride
 float32 with contiguous rows is copied into it first), the weight float32, float16 or bfloat16
 [weight_size].  Indices equal those of ``_reference``.  Rows that are not finite as float32 within
 a quantizer's columns are found inside the kernel: index 0, code 0, in no loss, count or sum.
-Shapes and types are the caller's to check; what would touch foreign memory is checked here.
+Shapes are the caller's to check; what would touch foreign memory is checked by the core, which
+reads from the tensors themselves where they lie and what they hold.
 
 Every function takes ``threads`` (None: ``torch.get_num_threads()``), which changes no bit of any
 result, and ``isa``, one of ``instruction_sets()`` ("": the fastest), which changes sums of squared
 errors by rounding only.
 """
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -17,8 +20,8 @@ from torch import Tensor
 from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
-from spinlock.ops._addresses import as_rows, matrix, span
 from spinlock.ops._backend import Step
+from spinlock.ops._row_memory import as_rows
 
 __all__ = [
     "accumulate_codes",
@@ -62,15 +65,15 @@ def nearest_codes(
     isa: str = "",
 ) -> Tensor:
     """int64 [B, Q], the nearest codes; in ``out``, contiguous, if given."""
-    rows, codes = _rows(latents), _flat("weight", weight)
     if out is None:
-        out = _empty(rows.shape[0], layout.num_quantizers, dtype=torch.int64)
+        shape = latents.shape[0], len(layout.dims)
+        out = torch.empty(*shape, dtype=torch.int64, device=_CPU)
     _C.quantize_rows(
         layout.plan,
-        matrix(rows),
-        span(codes),
-        indices=span(out),
-        threads=_threads(threads),
+        _rows(latents),
+        _flat("weight", weight),
+        indices=out,
+        threads=torch.get_num_threads() if threads is None else threads,
         isa=isa,
     )
     return out
@@ -89,18 +92,16 @@ def accumulate_codes(
     Raises:
         LayoutError: an index outside its codebook.
     """
-    rows = _rows(latents)
-    chosen = indices.to(torch.int64).contiguous()
-    counts = _empty(layout.total_codes, dtype=torch.int64)
-    sums = _empty(layout.weight_size)
+    counts = torch.empty(layout.total_codes, dtype=torch.int64, device=_CPU)
+    sums = torch.empty(layout.weight_size, dtype=torch.float32, device=_CPU)
     _C.quantize_rows(
         layout.plan,
-        matrix(rows),
+        _rows(latents),
         None,
-        given=span(chosen),
-        counts=span(counts),
-        sums=span(sums),
-        threads=_threads(threads),
+        given=indices.to(torch.int64).contiguous(),
+        counts=counts,
+        sums=sums,
+        threads=torch.get_num_threads() if threads is None else threads,
         isa=isa,
     )
     return counts.to(torch.float32), sums
@@ -154,7 +155,7 @@ def train_step(
         InputError: state of another type or form in memory.
         LayoutError: state of another size, or a decay or epsilon out of range.
     """
-    state = state_spans(weight, ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon)
+    state = ema_counts, ema_sums, weight, epoch_counts, epoch_skipped, decay, epsilon
     return _step(latents, weight, layout, state, threads, isa)
 
 
@@ -181,21 +182,19 @@ def backward(
         threads: see the module's text.
         isa: see the module's text.
     """
-    rows, codes = _rows(latents), _flat("quantized", quantized)
     grad = None if grad_quantized is None else as_rows(_widened("grad_quantized", grad_quantized))
     losses = _widened("grad_losses", grad_losses)
-    losses = losses if losses.stride(0) in (0, 1) else losses.contiguous()
-    to_latents = _empty(len(rows), layout.input_width)
+    shape = latents.shape[0], layout.input_width
+    to_latents = torch.empty(*shape, dtype=torch.float32, device=_CPU)
     _C.quantize_backward(
         layout.plan,
-        matrix(rows),
-        quantized=span(codes),
-        counts=span(counts),
-        grad_quantized=None if grad is None else matrix(grad),
-        grad_losses=span(losses),
-        losses_stride=losses.stride(0),
-        grad_latents=span(to_latents),
-        threads=_threads(threads),
+        _rows(latents),
+        quantized=_flat("quantized", quantized),
+        counts=counts,
+        grad_quantized=grad,
+        grad_losses=losses if losses.stride(0) in (0, 1) else losses.contiguous(),
+        grad_latents=to_latents,
+        threads=torch.get_num_threads() if threads is None else threads,
         isa=isa,
     )
     return to_latents if to_latents.dtype is latents.dtype else to_latents.to(latents.dtype)
@@ -222,69 +221,55 @@ def refresh_codes(
         weight: this and the rest as in :func:`train_step`.
     """
     counts, sums = _flat("counts", counts), _flat("sums", sums)
-    state = state_spans(weight, ema_counts, ema_sums, epoch_counts, None, decay, epsilon)
-    _C.refresh_codes(layout.plan, span(counts), span(sums), state, threads=_threads(threads))
-
-
-_State = tuple[
-    tuple[int, int],
-    tuple[int, int],
-    tuple[int, int],
-    tuple[int, int] | None,
-    tuple[int, int] | None,
-    float,
-    float,
-]
+    state = ema_counts, ema_sums, weight, epoch_counts, None, decay, epsilon
+    number = torch.get_num_threads() if threads is None else threads
+    _C.refresh_codes(layout.plan, counts, sums, state, threads=number)
 
 
 def _step(
     latents: Tensor,
     weight: Tensor,
     layout: CodebookLayout,
-    state: _State | None,
+    state: _C.State | None,
     threads: int | None,
     isa: str,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> Step:
-    rows = _rows(latents)
-    count, num_rows = layout.num_quantizers, rows.shape[0]
+    # Sizes one by one, for a tuple of them takes twice the time.
+    empty, float32, int64 = torch.empty, torch.float32, torch.int64
+    num_rows, count = latents.shape[0], len(layout.dims)
     quantized, indices = out or (
-        _empty(num_rows, layout.input_width),
-        _empty(num_rows, count, dtype=torch.int64),
+        empty(num_rows, layout.input_width, dtype=float32, device=_CPU),
+        empty(num_rows, count, dtype=int64, device=_CPU),
     )
-    losses, mean_loss = _empty(count), _empty()
-    counts = _empty(layout.total_codes, dtype=torch.int64)
+    losses = empty(count, dtype=float32, device=_CPU)
+    mean_loss = empty((), dtype=float32, device=_CPU)
+    counts = empty(layout.total_codes, dtype=int64, device=_CPU)
     _C.quantize_rows(
         layout.plan,
-        matrix(rows),
-        span(weight),
-        indices=span(indices),
-        quantized=span(quantized),
-        losses=span(losses),
-        mean_loss=span(mean_loss),
-        counts=span(counts),
+        _rows(latents),
+        weight,
+        indices=indices,
+        quantized=quantized,
+        losses=losses,
+        mean_loss=mean_loss,
+        counts=counts,
         state=state,
-        threads=_threads(threads),
+        threads=torch.get_num_threads() if threads is None else threads,
         isa=isa,
     )
     return Step(quantized, indices, losses, counts, mean_loss)
 
 
-def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Said in full: the default type and device may be others."""
-    # Sizes one by one, for a tuple of them takes twice the time; none needs one.
-    size = shape or ((),)
-    return torch.empty(*size, dtype=dtype, device=_CPU)
-
-
 def _rows(latents: Tensor) -> Tensor:
     """Float32 [B, input_width] whose columns lie side by side, the same memory where possible."""
-    rows = _widened("latents", latents)
+    rows = latents if latents.dtype is torch.float32 else _widened("latents", latents)
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 def _flat(name: str, values: Tensor) -> Tensor:
-    return _widened(name, values).contiguous()
+    values = values if values.dtype is torch.float32 else _widened(name, values)
+    return values if values.is_contiguous() else values.contiguous()
 
 
 def _widened(name: str, values: Tensor) -> Tensor:
@@ -296,36 +281,3 @@ def _widened(name: str, values: Tensor) -> Tensor:
             f"{values.device}; convert it, or take backend 'torch'"
         )
     return values.detach().to(torch.float32)
-
-
-def state_spans(
-    weight: Tensor,
-    ema_counts: Tensor,
-    ema_sums: Tensor,
-    epoch_counts: Tensor | None,
-    epoch_skipped: Tensor | None,
-    decay: float,
-    epsilon: float,
-) -> _State:
-    return (
-        _in_place("ema_counts", ema_counts, torch.float32),
-        _in_place("ema_sums", ema_sums, torch.float32),
-        _in_place("weight", weight, torch.float32),
-        None if epoch_counts is None else _in_place("epoch_counts", epoch_counts, torch.int64),
-        None if epoch_skipped is None else _in_place("epoch_skipped", epoch_skipped, torch.int64),
-        decay,
-        epsilon,
-    )
-
-
-def _in_place(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[int, int]:
-    if tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous():
-        raise InputError(
-            f"{name}: expected contiguous {dtype} on the CPU, for it changes in place, got "
-            f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; convert it once"
-        )
-    return span(tensor)
-
-
-def _threads(threads: int | None) -> int:
-    return torch.get_num_threads() if threads is None else threads

@@ -12,9 +12,9 @@ from torch.autograd.function import once_differentiable
 from spinlock import _C
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _cpp
-from spinlock.ops._addresses import as_rows, matrix, span
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, resolve_fused
+from spinlock.ops._row_memory import as_rows
 from spinlock.ops._traced import is_traced
 
 __all__ = ["NestedStep", "nested_levels", "nested_step", "takes_nested"]
@@ -83,15 +83,15 @@ class _Nested(torch.autograd.Function):
         counts = torch.empty(levels.total_codes, dtype=torch.int64, device="cpu")
         total = _empty(count, levels.latent_width)
         levels.step(
-            matrix(rows),
-            span(weight),
-            seen=span(seen),
-            codes=span(codes),
-            indices=span(indices),
-            losses=span(losses),
-            counts=span(counts),
-            total=span(total),
-            state=None if state is None else _state_spans(weight, state),
+            rows,
+            weight,
+            seen=seen,
+            codes=codes,
+            indices=indices,
+            losses=losses,
+            counts=counts,
+            total=total,
+            state=None if state is None else _state_of(weight, state),
             threads=torch.get_num_threads(),
         )
         if state is not None:
@@ -115,21 +115,21 @@ class _Nested(torch.autograd.Function):
         to_rows = _empty(count, levels.latent_width)
         levels.backward(
             count,
-            seen=span(seen),
-            codes=span(codes),
-            counts=span(counts),
-            grad_total=None if to_total is None else matrix(to_total),
-            grad_losses=None if to_losses is None else span(to_losses.contiguous()),
-            grad_rows=span(to_rows),
+            seen=seen,
+            codes=codes,
+            counts=counts,
+            grad_total=to_total,
+            grad_losses=None if to_losses is None else to_losses.contiguous(),
+            grad_rows=to_rows,
             threads=torch.get_num_threads(),
         )
         return to_rows, None, None, None
 
 
-def _state_spans(weight: Tensor, state: AverageState) -> Any:
+def _state_of(weight: Tensor, state: AverageState) -> _C.State:
+    """As the core takes it; it holds sums, for codes without gradient follow them."""
     counts, sums, epoch_counts, epoch_skipped, decay, epsilon, _ = state
-    averages = counts, cast(Tensor, sums), epoch_counts, epoch_skipped
-    return _cpp.state_spans(weight, *averages, decay, epsilon)
+    return counts, cast(Tensor, sums), weight, epoch_counts, epoch_skipped, decay, epsilon
 
 
 def _empty(*shape: int) -> Tensor:

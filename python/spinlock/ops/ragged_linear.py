@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from spinlock import _C
 from spinlock.errors import InputError
-from spinlock.ops._addresses import as_rows, matrix, span
+from spinlock.ops._row_memory import as_rows
 from spinlock.ops._traced import is_traced, is_transformed
 
 __all__ = ["fits_core", "plain_products", "plain_ragged_linear", "ragged_linear"]
@@ -136,12 +136,12 @@ class _RaggedLinear(torch.autograd.Function):
         matrices = weight.contiguous()
         bias, addend = (None if each is None else each.contiguous() for each in (bias, addend))
         shape.forward(
-            matrix(rows),
-            span(matrices),
-            bias=_given(bias),
-            addend=_given(addend),
+            rows,
+            matrices,
+            bias=bias,
+            addend=addend,
             positive=relu,
-            output=span(output),
+            output=output,
             threads=torch.get_num_threads(),
         )
         ctx.save_for_backward(rows, weight, output if relu else None)
@@ -160,13 +160,13 @@ class _RaggedLinear(torch.autograd.Function):
         to_weight = torch.empty_like(weight) if wants_weight else None
         to_bias = weight.new_empty(len(weight), 1, shape.most_out) if wants_bias else None
         shape.backward(
-            matrix(rows),
-            span(weight),
-            output=_given(output),
-            grad=matrix(grad),
-            grad_input=_given(to_x),
-            grad_weight=_given(to_weight),
-            grad_bias=_given(to_bias),
+            rows,
+            weight,
+            output=output,
+            grad=grad,
+            grad_input=to_x,
+            grad_weight=to_weight,
+            grad_bias=to_bias,
             threads=torch.get_num_threads(),
         )
         to_addend = grad if wants_addend else None
@@ -210,7 +210,3 @@ def _check(
             )
     if bias is not None and addend is not None:
         raise InputError("bias and addend: expected one of them at most, got both; add them up")
-
-
-def _given(tensor: Tensor | None) -> tuple[int, int] | None:
-    return None if tensor is None else span(tensor)
