@@ -29,6 +29,8 @@ class Traffic:
 
 
 TRAFFIC = Traffic()
+# Of this build of torch; every train step asks.
+_AVAILABLE = distributed.is_available()
 
 
 class WorldError(SpinlockError):
@@ -41,7 +43,7 @@ def several(wanted: bool | None = None) -> bool:
     >>> several()
     False
     """
-    if wanted is False or not distributed.is_available():
+    if wanted is False or not _AVAILABLE:
         return False
     return bool(distributed.is_initialized() and distributed.get_world_size() > 1)
 

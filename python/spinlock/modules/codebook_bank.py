@@ -1,7 +1,5 @@
 """Q codebooks: looked up, learned, initialised and revived together."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -225,11 +223,11 @@ class CodebookBank(CodebookState):
             what :func:`spinlock.ops.quantize` returns, with the codes before the update.
         """
         part = self._part(start, layout)
-        options: dict[str, Any] = {"rotation": rotation, "backend": self.backend}
+        of, weight, backend = part.layout, part.weight, self.backend
         if not learn:
-            return quantize(latents, part.weight, part.layout, **options)
+            return quantize(latents, weight, of, rotation=rotation, backend=backend)
         state = self.average_state(part)
-        return quantize_and_update(latents, part.weight, part.layout, state, **options)
+        return quantize_and_update(latents, weight, of, state, rotation=rotation, backend=backend)
 
     def average_state(self, part: CodebookViews | None = None) -> AverageState:
         """What a train step moves, of a part of the codebooks or of all; only counts if frozen."""

@@ -17,8 +17,6 @@ from spinlock.ops._backend import check_backend
 
 __all__ = ["CodebookState"]
 
-_COUNTERS = ("ema_counts", "epoch_counts", "epoch_skipped")
-
 
 class CodebookState(nn.Module):
     """Base of :class:`CodebookBank`, which says what each attribute and argument is."""
@@ -120,23 +118,31 @@ class CodebookState(nn.Module):
     def _part(self, start: int, layout: CodebookLayout | None) -> CodebookViews:
         """The codebooks of a slice of the layout from ``start`` on; None: of all of it."""
         # Attributes of modules are found by a search in Python; this runs in every step.
-        of = cast(dict[str, Tensor], self._buffers)
-        counts, epoch_counts, epoch_skipped = (of[name] for name in _COUNTERS)
-        sums, initialized = self._buffers["ema_sums"], of["initialized_codebooks"]
-        if layout is None:
-            averages = counts, sums, epoch_counts, epoch_skipped
-            return CodebookViews(self.layout, self.weight, *averages, initialized)
+        of: dict[str, Any] = self._buffers
+        codes: Any = of["weight"] if "weight" in of else self._parameters["weight"]
+        state = CodebookViews(
+            self.layout,
+            codes,
+            of["ema_counts"],
+            of["ema_sums"],
+            of["epoch_counts"],
+            of["epoch_skipped"],
+            of["initialized_codebooks"],
+        )
+        return state if layout is None else self._slice(state, start, layout)
+
+    def _slice(self, state: CodebookViews, start: int, layout: CodebookLayout) -> CodebookViews:
         weight = self.layout.weight_offsets[start], layout.weight_size
         codes = self.layout.code_offsets[start], layout.total_codes
         count = layout.num_quantizers
         return CodebookViews(
             layout=layout,
-            weight=self.weight.narrow(0, *weight),
-            counts=counts.narrow(0, *codes),
-            sums=None if sums is None else sums.narrow(0, *weight),
-            epoch_counts=epoch_counts.narrow(0, *codes),
-            epoch_skipped=epoch_skipped.narrow(0, start, count),
-            initialized=initialized.narrow(0, start, count),
+            weight=state.weight.narrow(0, *weight),
+            counts=state.counts.narrow(0, *codes),
+            sums=None if state.sums is None else state.sums.narrow(0, *weight),
+            epoch_counts=state.epoch_counts.narrow(0, *codes),
+            epoch_skipped=state.epoch_skipped.narrow(0, start, count),
+            initialized=state.initialized.narrow(0, start, count),
         )
 
     def _load_from_state_dict(self, *args: Any) -> None:

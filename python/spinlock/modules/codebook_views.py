@@ -1,7 +1,7 @@
 """Views of the state of consecutive codebooks, the unit on which statistics work."""
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -35,8 +35,7 @@ def even_codebooks(flat: Tensor, layout: CodebookLayout) -> Tensor:
     return flat.as_strided((count, size, layout.dims[0]), (block, stride, 1))
 
 
-@dataclass(frozen=True)
-class CodebookViews:
+class CodebookViews(NamedTuple):
     """State of the codebooks of ``layout``; writing to the tensors writes to their bank.
 
     Attributes:

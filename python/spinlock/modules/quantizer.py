@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ class Quantizer(nn.Module, ABC):
         commitment_weight, commitment_reduction: of ``losses.total``.
     """
 
-    bank: CodebookBank
     _dtype_anchor: Tensor
 
     def __init__(
@@ -51,7 +50,7 @@ class Quantizer(nn.Module, ABC):
         check_choice("commitment_reduction", commitment_reduction, Reduction)
         self.commitment_weight = commitment_weight
         self.commitment_reduction = commitment_reduction
-        self.bank = CodebookBank(
+        self._modules["bank"] = CodebookBank(
             layout,
             use_ema=use_ema,
             decay=decay,
@@ -63,6 +62,12 @@ class Quantizer(nn.Module, ABC):
         # Follows .to(dtype), which the float32 statistics do not.
         anchor = torch.empty(0, dtype=torch.float32)
         self.register_buffer("_dtype_anchor", anchor, persistent=False)
+
+    @property
+    def bank(self) -> CodebookBank:
+        """The codebooks."""
+        # Without the failing search that precedes Module.__getattr__: some 2 us, 30 in cold caches.
+        return cast(CodebookBank, self._modules["bank"])
 
     @property
     def layout(self) -> CodebookLayout:

@@ -106,13 +106,14 @@ class RaggedVectorQuantizer(Quantizer):
             InputError: latents, or a mask (see :class:`Quantizer`), of another shape or type.
         """
         bank, training = self.bank, self.training
-        rows = latent_rows(latents, bank.layout.dims)
+        layout = bank.layout
+        rows = latent_rows(latents, layout.dims, layout.input_width)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         if mask is not None:
             rows = masked_rows(rows, mask, lead)
         dtype = rows.dtype
         if bank.unit_codes:
-            rows = unit_rows(rows, bank.layout)
+            rows = unit_rows(rows, layout)
         if training and bank.may_wait:
             bank.initialize_missing(rows)
         together = training and bank.learns_together
@@ -122,13 +123,14 @@ class RaggedVectorQuantizer(Quantizer):
             bank.learn_together(rows.detach(), result.indices, mask)
         elif learn and mask is not None:
             self._uncount(mask)
-        quantized = result.quantized
-        return QuantizerOutput(
-            _shaped(quantized if quantized.dtype is dtype else quantized.to(dtype), lead),
-            _shaped(result.indices, lead),
-            self._losses(result.commitment, result.codebook_loss, result.mean_commitment),
-            QuantizerUsage(result.counts),
-        )
+        quantized, indices = result.quantized, result.indices
+        if quantized.dtype is not dtype:
+            quantized = quantized.to(dtype)
+        if len(lead) != 1:
+            quantized = quantized.view(*lead, layout.input_width)
+            indices = indices.view(*lead, len(layout.dims))
+        losses = self._losses(result.commitment, result.codebook_loss, result.mean_commitment)
+        return QuantizerOutput(quantized, indices, losses, QuantizerUsage(result.counts))
 
     def decode(self, indices: Tensor) -> Tensor:
         """Indices [..., Q] -> codes [..., sum D_q] in the module's dtype (float32 at first).
@@ -174,8 +176,3 @@ class RaggedVectorQuantizer(Quantizer):
         """Rows as codes see them."""
         rows = latent_rows(latents, self.layout.dims)
         return unit_rows(rows, self.layout) if self.bank.unit_codes else rows
-
-
-def _shaped(rows: Tensor, lead: torch.Size) -> Tensor:
-    """[B, width] -> [*lead, width]."""
-    return rows if len(lead) == 1 else rows.view(*lead, rows.shape[1])

@@ -10,6 +10,12 @@ from spinlock.ops.padding import padding_plan
 
 __all__ = ["count_rows", "mark_changed", "move_averages", "normalize_codes"]
 
+try:
+    increment_version(())
+    _SEVERAL_AT_ONCE = True
+except TypeError:  # torch before 2.7
+    _SEVERAL_AT_ONCE = False
+
 
 def move_averages(
     weight: Tensor | None,
@@ -85,5 +91,6 @@ def normalize_codes(
 def mark_changed(weight: Tensor, state: AverageState) -> None:
     """Tells autograd, which would otherwise use changed values that it kept."""
     if state.ema_sums is not None:
-        for tensor in (weight, state.ema_counts, state.ema_sums):
+        changed = weight, state.ema_counts, state.ema_sums
+        for tensor in (changed,) if _SEVERAL_AT_ONCE else changed:
             increment_version(tensor)

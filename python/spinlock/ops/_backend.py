@@ -200,17 +200,11 @@ def resolve_fused(name: str | None, *tensors: Tensor) -> FusedBackend | None:
     Raises:
         InputError: a name that is not known, or a fused backend that cannot take the tensors.
     """
-    check_backend(name)
-    if name is not None and name not in _FUSED_DEVICES:
-        return None
-    kind = tensors[0].device.type
-    for candidate, device in _FUSED_DEVICES.items():
-        if name not in (None, candidate) or kind != device:
-            continue
-        backend = _fused(candidate)
-        if backend is not None and backend.supports(*tensors):
-            return backend
-    if name is None:
+    first = tensors[0]
+    backend = _candidate(name, "cpu" if first.is_cpu else first.device.type)
+    if backend is not None and backend.supports(*tensors):
+        return backend
+    if name is None or name not in _FUSED_DEVICES:
         return None
     got = ", ".join(f"{t.dtype} on {t.device}" for t in tensors)
     raise InputError(
@@ -230,6 +224,16 @@ def resolve_backend(name: str | None) -> Backend:
         "torch": cast(Backend, _torch),
     }
     return plain[name or "torch"]
+
+
+@lru_cache
+def _candidate(name: str | None, kind: str) -> FusedBackend | None:
+    """The fused backend of a kind of device, if it is the one asked for; remembered."""
+    check_backend(name)
+    for candidate, device in _FUSED_DEVICES.items():
+        if name in (None, candidate) and kind == device:
+            return _fused(candidate)
+    return None
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from spinlock.ops._library_rules import OPS
 from spinlock.ops._traced import is_traced, is_transformed
 from spinlock.ops._transformed import attach_transformed
 
-__all__ = ["with_gradients"]
+__all__ = ["with_gradients", "with_gradients_directly"]
 
 
 class _Attach(torch.autograd.Function):
@@ -112,22 +112,43 @@ def with_gradients(
         rotation: as in :func:`spinlock.ops.quantize`.
         backend: as in :func:`spinlock.ops.nearest_codes`; for the backward pass.
     """
+    if not is_traced(latents, weight):
+        return with_gradients_directly(latents, weight, layout, step, rotation, backend)
     transformed = is_transformed()
     wanted = transformed or latents.requires_grad or weight.requires_grad
     if not (wanted and torch.is_grad_enabled()):
-        quantized, losses = _like(step.quantized, latents), step.losses
-        return Quantized(quantized, step.indices, losses, losses, step.counts, _mean_of(step))
-    if is_traced(latents, weight):
-        operator = attach_transformed if transformed else OPS.attach_gradients
-        spec = layout_spec(layout)
-        found = operator(latents, weight, *step[:4], *spec, backend, rotation)
-        quantized, commitment, *rest = found
-        mean = commitment.mean()
-    else:
-        found = _Attach.apply(  # type: ignore[no-untyped-call]
-            latents, weight, step, layout, backend, rotation
-        )
-        quantized, commitment, mean, *rest = found
+        return _without_gradients(latents, step)
+    operator = attach_transformed if transformed else OPS.attach_gradients
+    spec = layout_spec(layout)
+    found = operator(latents, weight, *step[:4], *spec, backend, rotation)
+    quantized, commitment, *rest = found
     codebook_loss = rest[0] if weight.requires_grad or transformed else commitment.detach()
+    mean = commitment.mean()
     quantized = _like(quantized, latents)
     return Quantized(quantized, step.indices, commitment, codebook_loss, step.counts, mean)
+
+
+def with_gradients_directly(
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    step: Step,
+    rotation: bool,
+    backend: str | None,
+) -> Quantized:
+    """:func:`with_gradients` of a call that nobody watches."""
+    if not ((latents.requires_grad or weight.requires_grad) and torch.is_grad_enabled()):
+        return _without_gradients(latents, step)
+    found = _Attach.apply(  # type: ignore[no-untyped-call]
+        latents, weight, step, layout, backend, rotation
+    )
+    quantized, commitment, mean, *rest = found
+    codebook_loss = rest[0] if rest else commitment.detach()
+    quantized = _like(quantized, latents)
+    return Quantized(quantized, step.indices, commitment, codebook_loss, step.counts, mean)
+
+
+def _without_gradients(latents: Tensor, step: Step) -> Quantized:
+    losses, mean = step.losses, _mean_of(step)
+    quantized = _like(step.quantized, latents)
+    return Quantized(quantized, step.indices, losses, losses, step.counts, mean)

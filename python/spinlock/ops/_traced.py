@@ -16,13 +16,18 @@ def is_traced(*tensors: Tensor) -> bool:
     Calls that nobody watches go to their kernels directly, for the dispatcher would cost more than
     a small lookup.
     """
-    return (
+    if (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
-        or is_transformed()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
-        or any(type(tensor) not in _PLAIN or tensor.is_meta for tensor in tensors)
-    )
+    ):
+        return True
+    for tensor in tensors:  # noqa: SIM110 - any() costs as much as all of the above
+        if type(tensor) not in _PLAIN or tensor.is_meta:
+            return True
+    return False
 
 
 def is_transformed() -> bool:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
@@ -9,12 +10,16 @@ from spinlock.layout import CodebookLayout
 __all__ = [
     "check_indices",
     "check_latents",
+    "check_latents_and_weight",
     "check_out",
     "check_same_device",
     "check_same_rows",
     "check_tensor",
     "check_weight",
 ]
+
+_PLAIN = (Tensor, Parameter)
+_USUAL = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def check_tensor(name: str, tensor: Tensor) -> None:
@@ -40,6 +45,26 @@ def check_weight(weight: Tensor, layout: CodebookLayout) -> None:
     if weight.ndim != 1 or weight.shape[0] != layout.weight_size:
         expected = f"[{layout.weight_size}] (layout.weight_size, as pack_codebooks returns it)"
         raise _wrong_shape("weight", weight, expected)
+
+
+def check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> None:
+    """Both as above, on one device."""
+    # What nearly every call passes is seen here at a glance; anything else is told apart below.
+    if (
+        type(latents) in _PLAIN
+        and type(weight) in _PLAIN
+        and latents.dtype in _USUAL
+        and weight.dtype in _USUAL
+        and latents.is_cpu
+        and weight.is_cpu
+        and latents.ndim == 2
+        and latents.shape[1] == layout.input_width
+        and weight.shape == (layout.weight_size,)
+    ):
+        return
+    check_latents(latents, layout)
+    check_weight(weight, layout)
+    check_same_device(latents=latents, weight=weight)
 
 
 def check_indices(indices: Tensor, layout: CodebookLayout, *, values: bool = True) -> None:

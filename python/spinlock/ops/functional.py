@@ -8,7 +8,7 @@ from spinlock.layout import CodebookLayout
 from spinlock.ops import _steps, _torch
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, Quantized, Step, check_backend
-from spinlock.ops._fused import with_gradients
+from spinlock.ops._fused import with_gradients, with_gradients_directly
 from spinlock.ops._library import layout_spec
 from spinlock.ops._library_rules import OPS
 from spinlock.ops._traced import is_traced, is_transformed
@@ -16,6 +16,7 @@ from spinlock.ops._transformed import quantize_transformed
 from spinlock.ops._validate import (
     check_indices,
     check_latents,
+    check_latents_and_weight,
     check_out,
     check_same_device,
     check_same_rows,
@@ -67,7 +68,7 @@ def nearest_codes(
     tensor([[1, 1],
             [0, 0]])
     """
-    _check_latents_and_weight(latents, weight, layout)
+    check_latents_and_weight(latents, weight, layout)
     if out is not None:
         check_out("out", out, (latents.shape[0], layout.num_quantizers), torch.int64, latents)
     if is_traced(latents, weight):
@@ -162,7 +163,7 @@ def quantize(
     Raises:
         InputError: a tensor that does not fit the layout, or an unknown backend.
     """
-    _check_latents_and_weight(latents, weight, layout)
+    check_latents_and_weight(latents, weight, layout)
     traced = is_traced(latents, weight)
     if indices is not None:
         _check_chosen(latents, indices, layout, values=not traced)
@@ -182,7 +183,7 @@ def quantize(
         return Quantized(quantized, found, commitment, codebook_loss, counts, mean)
     native = out is not None and latents.dtype is _steps.working_dtype(latents, weight)
     step = _steps.quantize_step(latents, weight, layout, indices, backend, out if native else None)
-    done = with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
+    done = with_gradients_directly(latents, weight, layout, step, rotation, backend)
     if out is None or native:
         return done
     return done._replace(quantized=out[0].copy_(done.quantized), indices=out[1].copy_(done.indices))
@@ -215,16 +216,16 @@ def quantize_and_update(
         InputError: a tensor that does not fit the layout, an unknown backend, or a call under a
             transform of ``torch.func``.
     """
-    _check_latents_and_weight(latents, weight, layout)
+    check_latents_and_weight(latents, weight, layout)
+    if not is_traced(latents, weight):
+        step = _steps.train_step(latents, weight, layout, state, backend)
+        mark_changed(weight, state)
+        return with_gradients_directly(latents, weight, layout, step, rotation, backend)
     if is_transformed():
         raise InputError(
             "train step: expected a call outside torch.func transforms, for it changes its state "
             "in place; call eval() on the module first, or take ops.quantize"
         )
-    if not is_traced(latents, weight):
-        step = _steps.train_step(latents, weight, layout, state, backend)
-        mark_changed(weight, state)
-        return with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
     check_backend(backend)
     spec = layout_spec(layout)
     if state.ema_sums is None:
@@ -234,12 +235,6 @@ def quantize_and_update(
         return result
     step = Step(*OPS.train_step(latents.detach(), weight, *state, *spec, backend))
     return with_gradients(latents, weight, layout, step, rotation=rotation, backend=backend)
-
-
-def _check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLayout) -> None:
-    check_latents(latents, layout)
-    check_weight(weight, layout)
-    check_same_device(latents=latents, weight=weight)
 
 
 def _check_chosen(
