@@ -6,6 +6,7 @@
 #include <new>
 
 #include "errors.hpp"
+#include "fetch_ahead.hpp"
 #include "large_pages.hpp"
 #include "quantizer_jobs.hpp"
 #include "row_kernels.hpp"
@@ -43,7 +44,8 @@ class Run {
         outputs_(outputs),
         kernels_(row_kernels(request.isa)),
         results_(request, outputs),
-        work_(request, outputs) {}
+        work_(request, outputs),
+        ahead_(request, outputs) {}
 
   void all() {
     if (work_.threads == 1 && request_.plan.weight_size <= kSmallBank) return in_step();
@@ -118,11 +120,10 @@ class Run {
   // a cache line that two of them share is brought in once.
   void in_step() {
     const DefaultFloatMode mode;
+    ahead_.in_step = true;
     const std::int64_t step = rows_in_step();
-    const std::int64_t tile = std::min(kTileRows, request_.num_rows);
     for (QuantizerJob& job : work_.jobs) {
-      prefetch<0>(request_.latents, request_.row_stride, tile, job);
-      prefetch<1>(outputs_.quantized, request_.plan.input_width, tile, job);
+      ahead_.fetch_first(job.quantizer);
       prepare(job);
     }
     for (std::int64_t first = 0; first < request_.num_rows; first += step) {
@@ -143,21 +144,6 @@ class Run {
       results_.write_codes(job, 0, job.panels.num_codes, work_.tile(0));
     }
     results_.average(work_.jobs);
-  }
-
-  // A quantizer's share of the lines of the first `count` rows, fetched while codes are packed; later
-  // rows are fetched while those before them are looked up. Inlined, for GCC takes calls of a
-  // function that only prefetches for calls without effect.
-  template <int kWrite>
-  [[gnu::always_inline]] void prefetch(const float* rows, std::int64_t stride, std::int64_t count,
-                                       const QuantizerJob& job) const {
-    if (rows == nullptr) return;
-    constexpr std::int64_t kLine = 16;
-    const auto jobs = static_cast<std::int64_t>(work_.jobs.size());
-    const std::int64_t lines = (count * stride + kLine - 1) / kLine;
-    const float* const begin = rows + lines * job.quantizer / jobs * kLine;
-    const float* const stop = rows + lines * (job.quantizer + 1) / jobs * kLine;
-    for (const float* line = begin; line < stop; line += kLine) __builtin_prefetch(line, kWrite, 2);
   }
 
   void run_chunk(QuantizerJob& job, std::int64_t chunk, int thread) {
@@ -195,10 +181,10 @@ class Run {
     }
     const std::int64_t step = rows_per_step(job.panels.dim) * (settles ? 1 : 8);
     for (std::int64_t first = begin; first < end; first += step) {
+      const std::int64_t stop = std::min(first + step, end);
       const Rows rows{request_.latents + first * request_.row_stride +
                           request_.plan.input_offsets[at(job)],
-                      request_.row_stride, std::min(step, end - first),
-                      request_.num_rows - std::min(first + step, end)};
+                      request_.row_stride, stop - first, ahead_.rows(job.quantizer, stop)};
       std::int32_t* const chosen =
           job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
       choose(job, rows, first, work_.tile(thread), chosen);
@@ -208,6 +194,7 @@ class Run {
         out.quantized_stride = request_.plan.input_width;
         out.quantized = outputs_.quantized + first * out.quantized_stride +
                         request_.plan.input_offsets[at(job)];
+        out.next = ahead_.codes(job.quantizer, stop);
       }
       job.errors[chunk] = kernels_.settle(job.panels, rows, chosen, out, job.errors[chunk]);
     }
@@ -258,6 +245,7 @@ class Run {
                       const std::int32_t* chosen, std::int32_t* counts) {
     const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
     if (outputs_.indices != nullptr) {
+      if (ahead_.in_step) ahead_.fetch_indices(job.quantizer, first + count);
       std::int64_t* const indices = outputs_.indices + first * width + job.quantizer;
       for (std::int64_t i = 0; i < count; ++i) indices[i * width] = std::max(chosen[i], 0);
     }
@@ -283,6 +271,7 @@ class Run {
   const StepResults results_;
   QuantizerJobs work_;
   std::atomic<std::int64_t> outside_{-1};
+  FetchAhead ahead_;
 };
 
 }  // namespace

@@ -11,19 +11,34 @@ namespace spinlock {
 // What a lookup writes for a row that is not finite.
 inline constexpr std::int32_t kSkipped = -1;
 
-// `count` rows of one quantizer's columns, `stride` elements apart. The `following` ones behind them
-// come next: they are fetched into a cache meanwhile.
+// What is read or written next, fetched into a cache meanwhile: `rows` of as many columns, `stride`
+// elements apart, or a stretch of rows x columns elements where the stride is 0.
+struct Upcoming {
+  const float* data = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t rows = 0;
+};
+
+// `count` rows of one quantizer's columns, `stride` elements apart.
 struct Rows {
   const float* data;
   std::int64_t stride;
   std::int64_t count;
-  std::int64_t following = 0;
+  Upcoming next = {};
+
+  // Some of them; what comes next are those behind.
+  Rows part(std::int64_t first, std::int64_t some) const {
+    const float* const end = data + (first + some) * stride;
+    const std::int64_t left = count - first - some;
+    return {data + first * stride, stride, some, left > 0 ? Upcoming{end, stride, left} : next};
+  }
 };
 
 // Where the rows of one quantizer go once their codes are known. Null members are left alone.
 struct RowOutputs {
   float* quantized = nullptr;  // code of each row, [count, D]
   std::int64_t quantized_stride = 0;
+  Upcoming next = {};  // of the codes
   float* sums = nullptr;  // += rows by code, [K, sums_stride]: a multiple of 16, 64-byte aligned
   std::int64_t sums_stride = 0;
 };

@@ -52,8 +52,7 @@ class NearestRows {
   void run(const Rows& rows, std::int32_t* out) {
     for (std::int64_t first = 0; first < rows.count; first += kRows) {
       const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
-      const Rows part{rows.data + first * rows.stride, rows.stride, count,
-                      rows.count - first - count + rows.following};
+      const Rows part = rows.part(first, count);
 #ifdef SPINLOCK_BRIEF
       if (panels_.brief != nullptr && count == kRows && !direct_.brief.take()) {
         if (brief_tile(part, out + first)) {

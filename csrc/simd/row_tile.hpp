@@ -101,17 +101,22 @@ SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, f
   constexpr std::int64_t kLine = 16;  // each cache line of a row is read at one go
   const std::int64_t dim = panels.dim, stride = rows.stride;
   const float* const centre = panels.centre;
+  const Upcoming next = rows.next;
+  const bool stretch = next.stride == 0;
+  const std::int64_t line_stride = stretch ? kLine : next.stride;
   const Floats scale = V::all(panels.scale);
-  const std::int64_t ahead = rows.count + rows.following - kRows;
   for (std::int64_t begin = 0; begin < dim; begin += kLine) {
-    const std::int64_t end = begin + kLine < dim ? begin + kLine : dim;
+    const std::int64_t end = begin + kLine < dim ? begin + kLine : dim, width = end - begin;
+    // What comes next, a few lines at a time: all at once would wait for each other.
+    const float* const fetched = next.data + (stretch ? begin * next.rows : begin);
+    const std::int64_t fetched_row = stretch ? width : next.stride;
+    const auto lines = static_cast<int>(stretch ? (width * V::kLanes + kLine - 1) / kLine : V::kLanes);
     for (int r = 0; r < rows.count; r += V::kLanes) {
       const float* const first = rows.data + r * stride;
       float* const to = tile + in_tile(r, dim);
-      // The same lines of the next tile, a few at a time: all at once would wait for each other. Rows
-      // lie apart by the width of all quantizers, where no prefetcher of the machine finds them.
-      for (int i = 0; i < V::kLanes && r + V::kLanes <= ahead; ++i) {
-        __builtin_prefetch(first + (kRows + i) * stride + begin, 0, 2);
+      if (r + V::kLanes <= next.rows) {
+        const float* const line = fetched + r * fetched_row;
+        for (int i = 0; i < lines; ++i) __builtin_prefetch(line + i * line_stride, 0, 2);
       }
       Floats square = kCentred && begin > 0 ? V::load(squares + r) : V::all(0.0f);
       const auto put = [&](std::int64_t d, Floats v) __attribute__((always_inline)) {

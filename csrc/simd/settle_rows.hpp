@@ -75,13 +75,18 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
     const std::int64_t end = rows.count - first < kRows ? rows.count : first + kRows;
     Floats errors[kErrors];
     for (Floats& error : errors) error = V::all(0.0f);
+    const std::int64_t left = rows.count - end;
+    Upcoming next = outputs.next;
+    if (left > 0) next = {quantized + kRows * quantized_stride, quantized_stride, left};
+    const std::int64_t next_stride = next.stride == 0 ? dim : next.stride;
     for (std::int64_t i = first; i < end; ++i, x += stride) {
       float* const to = quantized;
       if constexpr (kGather) {
         quantized += quantized_stride;
-        // The same row of the next tile, for the reason that load_tile gives.
-        const float* const next = to + kRows * quantized_stride;
-        for (std::int64_t d = 0; d < dim; d += 16) __builtin_prefetch(next + d, 1, 2);
+        if (i - first < next.rows) {
+          const float* const row = next.data + (i - first) * next_stride;
+          for (std::int64_t d = 0; d < dim; d += 16) __builtin_prefetch(row + d, 1, 2);
+        }
       }
       const std::int64_t k = chosen[i];
       if (k == kSkipped) {
