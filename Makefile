@@ -27,7 +27,7 @@ train: $(STAMP)
 	$(BIN)/spinlock train-vqvae --config $(CONFIG) --verbose
 
 test: lint types
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 bench: $(STAMP)
 	$(BIN)/python -m bench --quick

@@ -6,8 +6,14 @@ import os
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-from hypothesis import settings  # noqa: E402  numeric libraries read the variables when loaded
+import pytest  # noqa: E402  numeric libraries read the variables when loaded
+from hypothesis import settings  # noqa: E402
 
 # A deadline is a timing assertion, and shared machines are noisy.
 settings.register_profile("spinlock", deadline=None, print_blob=True)
 settings.load_profile("spinlock")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first; the others keep their order."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

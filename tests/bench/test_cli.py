@@ -49,6 +49,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.long
 def test_a_quick_run_passes_its_gate(tmp_path: Path) -> None:
     path = tmp_path / "quick.json"
     options = ["--quick", "--seconds", "0.002", "--threads", "1", "--json", str(path)]

@@ -96,6 +96,7 @@ def test_processes_train_what_one_trains(name: str, size: int, tmp_path: Path) -
     assert steps * per_step <= parts[0]["messages"] <= steps * per_step + 12 * EPOCHS
 
 
+@pytest.mark.long
 def test_a_killed_process_ends_the_run_which_resumes_to_the_same_bits(tmp_path: Path) -> None:
     long = {"training": {"num_epochs": 40}, "model": {"dropout": 0.1}}
     whole = _torchrun(tmp_path, "whole", long)

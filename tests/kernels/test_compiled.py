@@ -66,6 +66,7 @@ def measured(architecture: int) -> dict[str, dict[str, object]]:
     return {entry.name: asdict(report(compiled(entry, target))) for entry in launches(architecture)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 def test_machine_code_is_as_recorded(architecture: int) -> None:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "tests" / "kernel_suite.py"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_kernel_suite_passes_under_the_interpreter() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

@@ -30,6 +30,7 @@ def require_sanitizers(folder: Path) -> None:
         pytest.skip(f"{COMPILER} cannot link the address and UB sanitizers here")
 
 
+@pytest.mark.long
 def test_the_core_touches_only_its_buffers(tmp_path: Path) -> None:
     require_sanitizers(tmp_path)
     build = tmp_path / "build"
