@@ -110,7 +110,7 @@ class ResidualVQ(nn.Module):
         )
         if shared_codebooks:
             for layer in self.levels[1:]:
-                layer.bank = self.levels[0].bank
+                layer.own_bank(self.levels[0].bank)
 
     @property
     def levels(self) -> list[VectorQuantize]:

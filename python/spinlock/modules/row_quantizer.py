@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spinlock.errors import ConfigError
 from spinlock.layout import CodebookLayout
+from spinlock.modules.bank_owner import BankOwner
 from spinlock.modules.code_distances import code_scores, draw_codes, soft_codes
 from spinlock.modules.code_learning import LearningStep, expire_codes, learn_codes
 from spinlock.modules.code_regularizers import (
@@ -18,7 +19,6 @@ from spinlock.modules.code_regularizers import (
     orthogonal_loss,
 )
 from spinlock.modules.code_synchronization import copy_from_first, is_synchronized
-from spinlock.modules.codebook_bank import CodebookBank
 from spinlock.modules.codebook_views import even_codebooks
 from spinlock.modules.messages import afterwards
 from spinlock.modules.vq_options import Lookup, Regularizers, Update
@@ -58,7 +58,7 @@ def codebook_layout(count: int, size: int, dim: int) -> CodebookLayout:
     return CodebookLayout((size,) * count, (dim,) * count)
 
 
-class RowQuantizer(nn.Module):
+class RowQuantizer(BankOwner):
     """Base of modules that have a ``bank`` of one codebook, or of one for each head.
 
     Attributes:
@@ -68,7 +68,6 @@ class RowQuantizer(nn.Module):
         estimates_in_eval: whether latents get the estimator's gradient in eval mode too.
     """
 
-    bank: CodebookBank
     estimates_in_eval = True
 
     def __init__(

@@ -82,7 +82,7 @@ class VectorQuantize(RowQuantizer):
         self.project_out: nn.Module = nn.Identity()
         if inner != dim:
             self.project_in, self.project_out = nn.Linear(dim, inner), nn.Linear(inner, dim)
-        self.bank = CodebookBank(
+        bank = CodebookBank(
             codebook_layout(1 if shared_heads else heads, codebook_size, codebook_dim),
             use_ema=update.ema,
             decay=update.decay,
@@ -93,6 +93,7 @@ class VectorQuantize(RowQuantizer):
             seed=seed,
             learnable=update.learns or regularizers.orthogonal > 0,
         )
+        self.own_bank(bank)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None

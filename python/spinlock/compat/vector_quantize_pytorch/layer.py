@@ -64,7 +64,7 @@ class Layer(RowQuantizer):
         self.averages = ema_update
 
     @property
-    def bank(self) -> Codebook:  # type: ignore[override]
+    def bank(self) -> Codebook:
         """The codebooks."""
         return self._codebook
 
