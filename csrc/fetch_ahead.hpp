@@ -14,10 +14,8 @@ namespace spinlock {
 // but do not find columns that lie 1 KB apart.
 class FetchAhead {
  public:
-  FetchAhead(const QuantizeRequest& request, const QuantizeOutputs& outputs)
-      : request_(request), outputs_(outputs) {}
-
-  bool in_step = false;
+  FetchAhead(const QuantizeRequest& request, const QuantizeOutputs& outputs, bool in_step)
+      : request_(request), outputs_(outputs), in_step_(in_step) {}
 
   // Of the rows from `first` on.
   Upcoming rows(std::int64_t quantizer, std::int64_t first) const {
@@ -37,8 +35,10 @@ class FetchAhead {
     fetch_indices(quantizer, 0);
   }
 
-  // Now, its share of the indices of the tile that begins with row `first`.
+  // Now, its share of the indices of the tile that begins with row `first`: none unless in step, for
+  // alone it would bring in the lines of all quantizers.
   [[gnu::always_inline]] void fetch_indices(std::int64_t quantizer, std::int64_t first) const {
+    if (!in_step_) return;
     constexpr std::int64_t kFloats = sizeof(std::int64_t) / sizeof(float);
     fetch<1>(reinterpret_cast<const float*>(outputs_.indices), kFloats * quantizers(), quantizer,
              first);
@@ -58,10 +58,10 @@ class FetchAhead {
   Upcoming upcoming(const float* memory, std::int64_t stride, std::int64_t quantizer,
                     std::int64_t first) const {
     const std::int64_t rows = rows_of_tile(first);
-    if (rows <= 0) return {};
+    if (rows <= 0 || stride == 0) return {};
     const float* const tile = memory + first * stride;
     const std::int64_t offset = request_.plan.input_offsets[static_cast<std::size_t>(quantizer)];
-    if (!in_step) return {tile + offset, stride, rows};
+    if (!in_step_) return {tile + offset, stride, rows};
     // Of rows with gaps between them, the end of each share stays out.
     return {tile + rows * offset * stride / request_.plan.input_width, 0, rows};
   }
@@ -80,6 +80,7 @@ class FetchAhead {
 
   const QuantizeRequest& request_;
   const QuantizeOutputs& outputs_;
+  const bool in_step_;
 };
 
 }  // namespace spinlock

@@ -45,10 +45,11 @@ class Run {
         kernels_(row_kernels(request.isa)),
         results_(request, outputs),
         work_(request, outputs),
-        ahead_(request, outputs) {}
+        in_step_(work_.threads == 1 && request.plan.weight_size <= kSmallBank),
+        ahead_(request, outputs, in_step_) {}
 
   void all() {
-    if (work_.threads == 1 && request_.plan.weight_size <= kSmallBank) return in_step();
+    if (in_step_) return in_step();
     const auto count = static_cast<std::int64_t>(work_.order.size());
     each(count, [this](std::int64_t t, int thread) {
       QuantizerJob& job = ordered(t);
@@ -120,7 +121,6 @@ class Run {
   // a cache line that two of them share is brought in once.
   void in_step() {
     const DefaultFloatMode mode;
-    ahead_.in_step = true;
     const std::int64_t step = rows_in_step();
     for (QuantizerJob& job : work_.jobs) {
       ahead_.fetch_first(job.quantizer);
@@ -245,7 +245,7 @@ class Run {
                       const std::int32_t* chosen, std::int32_t* counts) {
     const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
     if (outputs_.indices != nullptr) {
-      if (ahead_.in_step) ahead_.fetch_indices(job.quantizer, first + count);
+      ahead_.fetch_indices(job.quantizer, first + count);
       std::int64_t* const indices = outputs_.indices + first * width + job.quantizer;
       for (std::int64_t i = 0; i < count; ++i) indices[i * width] = std::max(chosen[i], 0);
     }
@@ -270,8 +270,9 @@ class Run {
   const RowKernels& kernels_;
   const StepResults results_;
   QuantizerJobs work_;
+  const bool in_step_;
+  const FetchAhead ahead_;
   std::atomic<std::int64_t> outside_{-1};
-  FetchAhead ahead_;
 };
 
 }  // namespace

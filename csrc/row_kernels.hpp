@@ -29,7 +29,7 @@ struct Rows {
   // Some of them; what comes next are those behind.
   Rows part(std::int64_t first, std::int64_t some) const {
     const float* const end = data + (first + some) * stride;
-    const std::int64_t left = count - first - some;
+    const std::int64_t left = stride == 0 ? 0 : count - first - some;
     return {data + first * stride, stride, some, left > 0 ? Upcoming{end, stride, left} : next};
   }
 };

@@ -23,13 +23,14 @@ const dlpack::ExchangeTable* find_table(PyTypeObject* type) {
   PyObject* const capsule =
       PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), dlpack::kAttribute);
   if (capsule == nullptr) {
+    if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0) throw py::error_already_set();
     PyErr_Clear();
     return nullptr;
   }
   const auto* header =
       static_cast<const dlpack::TableHeader*>(PyCapsule_GetPointer(capsule, dlpack::kCapsule));
   Py_DECREF(capsule);  // the type keeps it
-  if (header == nullptr) PyErr_Clear();
+  if (header == nullptr) PyErr_Clear();  // a capsule of another kind
   while (header != nullptr && header->major != dlpack::kMajorVersion) header = header->previous;
   return reinterpret_cast<const dlpack::ExchangeTable*>(header);
 }

@@ -11,18 +11,14 @@ from spinlock.ops._validate import check_tensor
 __all__ = ["index_rows", "latent_rows", "masked_rows"]
 
 
-def latent_rows(
-    latents: Tensor | Sequence[Tensor], widths: Sequence[int], total: int | None = None
-) -> Tensor:
+def latent_rows(latents: Tensor | Sequence[Tensor], widths: Sequence[int]) -> Tensor:
     """[..., sum of widths], or a list of [..., width], -> [B, sum of widths].
-
-    ``total`` is that sum, where it is known.
 
     Raises:
         InputError: another last dimension, or parts that do not fit together.
     """
     joined = latents if isinstance(latents, Tensor) else _join(latents, widths)
-    total = sum(widths) if total is None else total
+    total = sum(widths)
     if joined.ndim == 2 and joined.shape[1] == total:
         return joined
     if joined.ndim == 0 or joined.shape[-1] != total:

@@ -107,7 +107,7 @@ class RaggedVectorQuantizer(Quantizer):
         """
         bank, training = self.bank, self.training
         layout = bank.layout
-        rows = latent_rows(latents, layout.dims, layout.input_width)
+        rows = latent_rows(latents, layout.dims)
         lead = latents.shape[:-1] if isinstance(latents, Tensor) else latents[0].shape[:-1]
         if mask is not None:
             rows = masked_rows(rows, mask, lead)

@@ -72,7 +72,7 @@ def nearest_codes(
         _rows(latents),
         _flat("weight", weight),
         indices=out,
-        threads=torch.get_num_threads() if threads is None else threads,
+        threads=_threads(threads),
         isa=isa,
     )
     return out
@@ -100,7 +100,7 @@ def accumulate_codes(
         given=indices.to(torch.int64).contiguous(),
         counts=counts,
         sums=sums,
-        threads=torch.get_num_threads() if threads is None else threads,
+        threads=_threads(threads),
         isa=isa,
     )
     return counts.to(torch.float32), sums
@@ -193,7 +193,7 @@ def backward(
         grad_quantized=grad,
         grad_losses=losses if losses.stride(0) in (0, 1) else losses.contiguous(),
         grad_latents=to_latents,
-        threads=torch.get_num_threads() if threads is None else threads,
+        threads=_threads(threads),
         isa=isa,
     )
     return to_latents if to_latents.dtype is latents.dtype else to_latents.to(latents.dtype)
@@ -221,8 +221,7 @@ def refresh_codes(
     """
     counts, sums = _flat("counts", counts), _flat("sums", sums)
     state = ema_counts, ema_sums, weight, epoch_counts, None, decay, epsilon
-    number = torch.get_num_threads() if threads is None else threads
-    _C.refresh_codes(layout.plan, counts, sums, state, threads=number)
+    _C.refresh_codes(layout.plan, counts, sums, state, threads=_threads(threads))
 
 
 def _step(
@@ -254,7 +253,7 @@ def _step(
         mean_loss=mean_loss,
         counts=counts,
         state=state,
-        threads=torch.get_num_threads() if threads is None else threads,
+        threads=_threads(threads),
         isa=isa,
     )
     return Step(quantized, indices, losses, counts, mean_loss)
@@ -280,3 +279,7 @@ def _widened(name: str, values: Tensor) -> Tensor:
             f"{values.device}; convert it, or take backend 'torch'"
         )
     return values.detach().to(torch.float32)
+
+
+def _threads(threads: int | None) -> int:
+    return torch.get_num_threads() if threads is None else threads

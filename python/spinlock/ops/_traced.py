@@ -19,8 +19,7 @@ def is_traced(*tensors: Tensor) -> bool:
     if (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
+        or is_transformed()
         or torch._C._get_tracing_state() is not None
     ):
         return True

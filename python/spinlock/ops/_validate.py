@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
@@ -18,7 +17,6 @@ __all__ = [
     "check_weight",
 ]
 
-_PLAIN = (Tensor, Parameter)
 _USUAL = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -51,8 +49,8 @@ def check_latents_and_weight(latents: Tensor, weight: Tensor, layout: CodebookLa
     """Both as above, on one device."""
     # What nearly every call passes is seen here at a glance; anything else is told apart below.
     if (
-        type(latents) in _PLAIN
-        and type(weight) in _PLAIN
+        isinstance(latents, Tensor)
+        and isinstance(weight, Tensor)
         and latents.dtype in _USUAL
         and weight.dtype in _USUAL
         and latents.is_cpu

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.ops._row_memory import as_rows
-from spinlock.ops._traced import is_traced, is_transformed
+from spinlock.ops._traced import is_traced
 
 __all__ = ["fits_core", "plain_products", "plain_ragged_linear", "ragged_linear"]
 
@@ -112,7 +112,6 @@ def fits_core(*tensors: Tensor | None) -> bool:
     return (
         all(each.is_cpu and each.dtype is torch.float32 for each in given)
         and not is_traced(*given)
-        and not is_transformed()
         and not torch.is_autocast_enabled("cpu")
         and not _plain_wanted.get()
     )
