@@ -38,6 +38,8 @@ def beam_tokens(rows: Tensor, codebooks: Sequence[Tensor], beam: int, plain: Ten
     """
     if is_traced(rows):
         return _searched(rows, codebooks, beam, plain)  # a program of any number of rows
+    if not len(rows):
+        return plain
     largest = max(len(codes) for codes in codebooks)
     step = max(_TILE, _CANDIDATES // (beam * largest) // _TILE * _TILE)
     chunks = [

@@ -47,6 +47,15 @@ def level_orders(
         ``widest_codes`` and ``widest_categories``, the codes of the widest level of each category
         and the category of each.
     """
+    with torch.device("cpu"):  # they are read here, whatever device modules are made on
+        ranges, orders = _level_orders(layout, levels, category_widths)
+    device = torch.get_default_device()
+    return ranges, {name: order.to(device) for name, order in orders.items()}
+
+
+def _level_orders(
+    layout: CodebookLayout, levels: int, category_widths: Sequence[int]
+) -> tuple[Ranges, dict[str, Tensor]]:
     categories, width = len(category_widths), sum(category_widths)
     token_order = torch.arange(levels * categories).view(levels, categories).t().reshape(-1)
     offsets = torch.tensor((0, *category_widths)).cumsum(0)

@@ -1,6 +1,7 @@
 """The options of quantizer modules and their checks."""
 
 import math
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from spinlock.errors import ConfigError
@@ -10,6 +11,7 @@ __all__ = [
     "Reduction",
     "Similarity",
     "check_choice",
+    "check_count",
     "check_decay",
     "check_positive",
     "check_weighting",
@@ -27,6 +29,12 @@ def check_decay(decay: float) -> None:
             f"decay: expected 0 <= decay < 1 (0.95 to 0.999 are usual), got {decay}; "
             "it is the share of the old average that a step keeps"
         )
+
+
+def check_count(name: str, value: object, usual: str) -> None:
+    """A whole number >= 1."""
+    if not isinstance(value, Integral) or int(value) < 1:
+        raise ConfigError(f"{name}: expected a whole number >= 1, got {value!r}; {usual}")
 
 
 def check_positive(name: str, value: float, usual: float) -> None:

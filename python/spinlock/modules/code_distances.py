@@ -5,6 +5,7 @@ from torch import Tensor
 
 from spinlock.layout import CodebookLayout
 from spinlock.modules.codebook_views import even_codebooks
+from spinlock.ops._precision import full_precision
 from spinlock.ops._steps import working_dtype
 from spinlock.ops._traced import is_traced
 
@@ -37,13 +38,19 @@ def code_scores(rows: Tensor, weight: Tensor, layout: CodebookLayout, cosine: bo
     places = places.where(places.isfinite().all(dim=-1, keepdim=True), 0.0)
     codes = even_codebooks(weight, layout).to(wide)
     if cosine:
-        return torch.einsum("bqd,qkd->bqk", places, codes)
+        # A copy: codes may change in place before the backward pass.
+        return _products(places, codes.clone())
     # Around the codebook's mean, so that the expanded square keeps its digits.
     centre = codes.detach().mean(dim=1)
     places, codes = places - centre, codes - centre[:, None]
-    products = torch.einsum("bqd,qkd->bqk", places, codes)
+    products = _products(places, codes)
     squares = places.square().sum(dim=-1)[..., None] + codes.square().sum(dim=-1)
     return -(squares - 2.0 * products).clamp(min=_SMALLEST_SQUARE).sqrt()
+
+
+def _products(places: Tensor, codes: Tensor) -> Tensor:
+    with full_precision(places):
+        return torch.einsum("bqd,qkd->bqk", places, codes)
 
 
 def draw_codes(scores: Tensor, temperature: float) -> Tensor:
@@ -64,8 +71,9 @@ def soft_codes(
     count, size, dim = layout.num_quantizers, layout.codebook_sizes[0], layout.dims[0]
     chosen = torch.nn.functional.one_hot(indices, size).to(scores.dtype)
     soft = (scores / temperature).softmax(dim=-1)
-    codes = even_codebooks(weight, layout).to(scores.dtype)
-    mixed = torch.einsum("bqk,qkd->bqd", chosen + soft - soft.detach(), codes)
+    codes = even_codebooks(weight, layout).to(scores.dtype).clone()
+    with full_precision(scores):
+        mixed = torch.einsum("bqk,qkd->bqd", chosen + soft - soft.detach(), codes)
     return mixed.reshape(indices.shape[0], count * dim)
 
 

@@ -14,7 +14,14 @@ from spinlock.ops import accumulate_codes
 from spinlock.ops._averages import normalize_codes
 from spinlock.ops._traced import is_traced
 
-__all__ = ["LearningStep", "StepWeight", "expire_codes", "learn_codes", "refresh_codes"]
+__all__ = [
+    "LearningStep",
+    "StepWeight",
+    "count_epoch",
+    "expire_codes",
+    "learn_codes",
+    "refresh_codes",
+]
 
 # [K] or [Q, K], or a function of the batch's sums [Q, K, D] and counts [Q, K] that returns one.
 StepWeight = Tensor | Callable[[Tensor, Tensor], Tensor] | None
@@ -52,6 +59,7 @@ def learn_codes(
     step: LearningStep,
     *,
     synchronized: bool = False,
+    num_rows: Tensor | None = None,
     now: bool = False,
 ) -> None:
     """The averages of a bank, and its codes, move by one batch.
@@ -62,17 +70,37 @@ def learn_codes(
         indices: int64 [B, Q].
         step: how.
         synchronized: the batch is what all processes have together.
+        num_rows: [1], rows that are no padding, where the epoch's counters are to move as well.
         now: also within a block of :func:`~spinlock.modules.messages.one_message`.
     """
     counts, sums = accumulate_codes(rows, indices, bank.layout, backend=bank.backend)
+    found = [counts, sums] if num_rows is None else [counts, sums, num_rows.to(counts)]
     if synchronized:
-        add_up_then([counts, sums], partial(_learn, bank, step), now=now)
+        add_up_then(found, partial(_learn, bank, step), now=now)
     else:
-        _learn(bank, step, counts, sums)
+        _learn(bank, step, *found)
 
 
 @torch.no_grad()
-def _learn(bank: CodebookBank, step: LearningStep, counts: Tensor, sums: Tensor) -> None:
+def count_epoch(bank: CodebookBank, counts: Tensor, num_rows: int | Tensor) -> None:
+    """Adds [total_codes], the rows per code of ``num_rows`` rows, to the epoch's counters."""
+    quantizers, size, _ = _shape(bank)
+    counts = counts.to(torch.int64)
+    skipped = num_rows - counts.view(quantizers, size).sum(dim=1)
+    bank.epoch_counts.add_(counts)
+    bank.epoch_skipped.add_(skipped.to(torch.int64))
+
+
+@torch.no_grad()
+def _learn(
+    bank: CodebookBank,
+    step: LearningStep,
+    counts: Tensor,
+    sums: Tensor,
+    num_rows: Tensor | None = None,
+) -> None:
+    if num_rows is not None:
+        count_epoch(bank, counts, num_rows)
     if bank.gathered is not None:
         counts, sums = counts + bank.gathered[0], sums + bank.gathered[1]
         bank.gathered = None

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from spinlock.modules.vq_options import Regularizers
+from spinlock.ops._precision import full_precision
 
 __all__ = ["code_cross_entropy", "diversity_loss", "orthogonal_loss"]
 
@@ -29,7 +30,7 @@ def orthogonal_loss(
         if limit is not None and size > limit:
             unit = unit[:, torch.randperm(size, device=unit.device)[:limit]]
         count = unit.shape[1]
-        squares = (unit @ unit.transpose(1, 2)).square().sum()
+        squares = _cosines(unit).square().sum()
         return squares / (quantizers * count**2) - 1.0 / count
     assert indices is not None
     # A mask of fixed shape instead of the list of codes: compilers see no sizes that hang on data.
@@ -39,31 +40,34 @@ def orthogonal_loss(
     if limit is not None:
         keys = torch.rand(size, device=unit.device).masked_fill(~used, 2.0)
         used = used & (keys.argsort().argsort() < limit)
-    number = used.sum().clamp(min=1)
+    number = used.sum()
     unit = unit * used[:, None]
-    return (unit @ unit.transpose(1, 2)).square().sum() / number**2 - 1.0 / number
+    apart = number > 0  # without a code there is nothing to push apart
+    number = number.clamp(min=1)
+    return (_cosines(unit).square().sum() / number**2 - 1.0 / number) * apart
 
 
-def diversity_loss(
-    scores: Tensor, temperature: float, positions: int, mask: Tensor | None = None
-) -> Tensor:
+def _cosines(unit: Tensor) -> Tensor:
+    with full_precision(unit):
+        return unit @ unit.transpose(1, 2)
+
+
+def diversity_loss(scores: Tensor, temperature: float, positions: int, usable: Tensor) -> Tensor:
     """Minus the entropy of the mean softmax of scores, averaged over positions: scalar.
 
     Args:
         scores: [B, Q, K].
         temperature: what scores are multiplied by.
         positions: B is a multiple of it; rows of one position are averaged together.
-        mask: bool [B], rows that count.
+        usable: bool [B, Q], what counts.
     """
     quantizers, size = scores.shape[1:]
-    shares = (scores * temperature).softmax(dim=-1).view(-1, positions, quantizers, size)
-    if mask is None:
-        mean = shares.mean(dim=(0, 2))
-    else:
-        kept = mask.view(-1, positions, 1, 1).to(shares.dtype)
-        mean = (shares * kept).sum(dim=(0, 2)) / (kept.sum(dim=(0, 2)) * quantizers).clamp(min=1)
+    batches = scores.shape[0] // max(positions, 1)
+    shares = (scores * temperature).softmax(dim=-1).view(batches, positions, quantizers, size)
+    kept = usable.view(batches, positions, quantizers, 1).to(shares.dtype)
+    mean = (shares * kept).sum(dim=(0, 2)) / kept.sum(dim=(0, 2)).clamp(min=1)
     entropy = -(mean * mean.clamp(min=_SMALLEST_SHARE).log()).sum(dim=-1)
-    return -entropy.mean()
+    return -entropy.sum() / max(positions, 1)
 
 
 def code_cross_entropy(scores: Tensor, indices: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class CodebookState(nn.Module):
     epoch_counts: Tensor
     epoch_skipped: Tensor
     initialized_codebooks: Tensor
+    codebook_shapes: Tensor
 
     def __init__(
         self,
@@ -58,8 +59,10 @@ class CodebookState(nn.Module):
         self.gathered: tuple[Tensor, Tensor] | None = None
         self.synchronize: bool | None = False
         self.may_wait = init != "uniform"
-        weight = uniform_codes(layout, torch.Generator().manual_seed(seed))
-        if unit_codes:
+        # Drawn on the CPU, so that every device starts with the same codes.
+        device = torch.get_default_device()
+        weight = uniform_codes(layout, torch.Generator().manual_seed(seed)).to(device)
+        if unit_codes and not weight.is_meta:
             normalize_codes(weight, layout)
         if learnable or (learnable is None and not use_ema):
             self.weight = nn.Parameter(weight)
@@ -72,6 +75,9 @@ class CodebookState(nn.Module):
         self.register_buffer("epoch_counts", torch.zeros(layout.total_codes, dtype=torch.int64))
         self.register_buffer("epoch_skipped", torch.zeros(count, dtype=torch.int64))
         self.register_buffer("initialized_codebooks", torch.full((count,), init == "uniform"))
+        # Flat buffers say nothing of shapes: without this, another layout of their size would load.
+        shapes = [layout.codebook_sizes, layout.dims]
+        self.register_buffer("codebook_shapes", torch.tensor(shapes, dtype=torch.int64))
 
     @property
     def initialized(self) -> bool:
@@ -119,7 +125,9 @@ class CodebookState(nn.Module):
         """The codebooks of a slice of the layout from ``start`` on; None: of all of it."""
         # Attributes of modules are found by a search in Python; this runs in every step.
         of: dict[str, Any] = self._buffers
-        codes: Any = of["weight"] if "weight" in of else self._parameters["weight"]
+        # A parameter may have been moved: parametrizations and replicas keep it elsewhere.
+        codes: Any = of.get("weight")
+        codes = self.weight if codes is None else codes
         state = CodebookViews(
             self.layout,
             codes,
@@ -145,9 +153,37 @@ class CodebookState(nn.Module):
             initialized=state.initialized.narrow(0, start, count),
         )
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        key = f"{prefix}codebook_shapes"
+        if problem := self._other_shapes(key, state_dict.get(key)):
+            error_msgs.append(problem)
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if key in missing_keys:  # written before shapes were kept
+            missing_keys.remove(key)
         self.may_wait = self.initialized_codebooks.is_meta or not self.initialized
+
+    def _other_shapes(self, key: str, given: Tensor | None) -> str | None:
+        if given is None or given.is_meta:
+            return None
+        own = [list(self.layout.codebook_sizes), list(self.layout.dims)]
+        if given.tolist() == own:
+            return None
+        return (
+            f"{key}: expected codebook sizes {own[0]} and dims {own[1]}, got {given.tolist()}; "
+            "build the module with the checkpoint's shapes"
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves like any module, but converts no buffer: statistics stay float32."""

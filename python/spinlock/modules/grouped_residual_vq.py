@@ -1,7 +1,7 @@
 """Channels in groups, each with residual levels of its own."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from spinlock.modules.outputs import (
 from spinlock.modules.residual_vq import ResidualVQ, join_usage
 from spinlock.modules.row_shapes import length_mask, place_rows, restore_rows
 from spinlock.modules.vq_options import Shapes
+from spinlock.ops._validate import check_tensor
 
 __all__ = ["GroupedResidualVQ"]
 
@@ -107,7 +108,7 @@ class GroupedResidualVQ(nn.Module):
         indices = torch.stack([output.indices for output in outputs], dim=1)
         return QuantizerOutput(
             restore_rows(torch.cat([output.quantized for output in outputs], dim=1), placement),
-            indices.view(*placement.lead, self.num_groups, -1),
+            indices.view(*placement.lead, *indices.shape[1:]),
             losses,
             QuantizerUsage(torch.cat([output.usage.counts for output in outputs])),
         )
@@ -118,6 +119,7 @@ class GroupedResidualVQ(nn.Module):
         Raises:
             InputError: another shape or type, or an index out of range.
         """
+        check_tensor("indices", indices)
         if indices.ndim < 2 or indices.shape[-2] != self.num_groups:
             raise InputError(
                 f"indices: expected [.., {self.num_groups}, levels], got {list(indices.shape)}; "
@@ -126,6 +128,12 @@ class GroupedResidualVQ(nn.Module):
         pairs = zip(self.parts, indices.unbind(dim=-2), strict=True)
         last = torch.cat([part.decode(own) for part, own in pairs], dim=-1)
         return last.movedim(-1, 1) if self.shapes.channels_first and last.ndim > 1 else last
+
+    def freeze(self, frozen: bool = True) -> Self:
+        """Keeps the codes of all groups as they are; see :meth:`VectorQuantize.freeze`."""
+        for part in self.parts:
+            part.freeze(frozen)
+        return self
 
     def usage(self) -> UsageSummary:
         """Use of the codes in training mode since the last reset, group after group."""

@@ -155,7 +155,7 @@ class NestedResidualQuantizer(Quantizer):
             InputError: another shape or type, or an index out of range.
         """
         rows = index_rows(indices, self.indices_width).index_select(1, self._bank_order)
-        decoded = self._sum_levels(self.bank.gather(rows)).to(self._dtype_anchor.dtype)
+        decoded = self._sum_levels(self.bank.gather(rows)).to(self.dtype)
         return decoded.view(*indices.shape[:-1], self.latent_width)
 
     @torch.no_grad()

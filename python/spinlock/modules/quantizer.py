@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -30,8 +29,6 @@ class Quantizer(BankOwner, ABC):
         bank: the codebooks and their statistics.
         commitment_weight, commitment_reduction: of ``losses.total``.
     """
-
-    _dtype_anchor: Tensor
 
     def __init__(
         self,
@@ -61,9 +58,6 @@ class Quantizer(BankOwner, ABC):
             seed=seed,
         )
         self.own_bank(bank)
-        # Follows .to(dtype), which the float32 statistics do not.
-        anchor = torch.empty(0, dtype=torch.float32)
-        self.register_buffer("_dtype_anchor", anchor, persistent=False)
 
     @property
     def layout(self) -> CodebookLayout:
@@ -128,17 +122,6 @@ class Quantizer(BankOwner, ABC):
     def reset_usage(self) -> None:
         """Starts a new epoch of the usage counters."""
         self.bank.reset_usage()
-
-    def freeze(self, frozen: bool = True) -> Self:
-        """Keeps codes and averages as they are in training mode too, or lets them go again.
-
-        Usage counters go on, and gradients reach the latents as ever.  A frozen quantizer neither
-        initialises nor revives codes, and learnable codes ask for no gradient.
-        """
-        self.bank.frozen = frozen
-        for parameter in self.bank.parameters():
-            parameter.requires_grad_(not frozen)
-        return self
 
     def extra_repr(self) -> str:
         """The line that ``print(quantizer)`` shows."""

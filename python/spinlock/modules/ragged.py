@@ -140,7 +140,7 @@ class RaggedVectorQuantizer(Quantizer):
         """
         rows = index_rows(indices, self.indices_width)
         codes = gather_codes(rows, self.bank.weight, self.layout)
-        return codes.to(self._dtype_anchor.dtype).view(*indices.shape[:-1], self.latent_width)
+        return codes.to(self.dtype).view(*indices.shape[:-1], self.latent_width)
 
     def codebook(self, q: int) -> Tensor:
         """The view [K_q, D_q] of codebook q; see :meth:`CodebookBank.codebook`."""

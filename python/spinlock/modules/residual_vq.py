@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from spinlock.modules.row_quantizer import codebook_layout
 from spinlock.modules.row_shapes import Placement, length_mask, place_rows, restore_rows
 from spinlock.modules.vector_quantize import VectorQuantize, combined_losses
 from spinlock.modules.vq_options import LevelDropout, Lookup, Regularizers, Shapes, Update
+from spinlock.ops._validate import check_tensor
 
 __all__ = ["ResidualVQ", "join_usage"]
 
@@ -185,22 +186,31 @@ class ResidualVQ(nn.Module):
         Raises:
             InputError: another shape or type, or an index out of range.
         """
+        check_tensor("indices", indices)
         given = indices.shape[-1] if indices.ndim else 0
         if not 1 <= given <= self.num_levels:
             raise InputError(
                 f"indices: expected [.., 1..{self.num_levels}] (one per level), got "
                 f"{list(indices.shape)}; pass indices as forward returns them"
             )
+        dtype = self.levels[0].dtype
+        wide = torch.promote_types(dtype, torch.float32)  # in which forward adds up
         total: Tensor | None = None
         for layer, tokens in zip(self.levels, indices.unbind(dim=-1), strict=False):
-            codes = layer.decode_rows(tokens.reshape(-1, 1))
+            codes = layer.decode_rows(tokens.reshape(-1, 1)).to(wide)
             codes = codes.masked_fill(tokens.reshape(-1, 1) < 0, 0.0)
             total = codes if total is None else total + codes
         assert total is not None
         padding = (indices.reshape(-1, given) < 0).all(dim=1, keepdim=True)
-        rows = self.project_out(total).masked_fill(padding, 0.0)
+        rows = self.project_out(total.to(dtype)).masked_fill(padding, 0.0)
         last: Tensor = rows.view(*indices.shape[:-1], self.dim)
         return last.movedim(-1, 1) if self.shapes.channels_first and last.ndim > 1 else last
+
+    def freeze(self, frozen: bool = True) -> Self:
+        """Keeps the codes of all levels as they are; see :meth:`VectorQuantize.freeze`."""
+        for layer in self.levels:
+            layer.freeze(frozen)
+        return self
 
     def usage(self) -> UsageSummary:
         """Use of the codes in training mode since the last reset, per codebook."""
@@ -226,10 +236,10 @@ def join_usage(parts: Sequence[UsageSummary]) -> UsageSummary:
 def _sizes(
     codebook_size: int | Sequence[int], num_levels: int | None, shared: bool
 ) -> tuple[int, ...]:
-    if isinstance(codebook_size, int):
-        sizes = (codebook_size,) * (num_levels or 0)
-    else:
+    if isinstance(codebook_size, Sequence):
         sizes = tuple(codebook_size)
+    else:
+        sizes = (codebook_size,) * (num_levels or 0)
     if not sizes or (num_levels is not None and len(sizes) != num_levels):
         raise ConfigError(
             f"num_levels: expected a number of levels that fits codebook_size={codebook_size}, got "

@@ -12,7 +12,7 @@ from spinlock.errors import ConfigError
 from spinlock.layout import CodebookLayout
 from spinlock.modules.bank_owner import BankOwner
 from spinlock.modules.code_distances import code_scores, draw_codes, soft_codes
-from spinlock.modules.code_learning import LearningStep, expire_codes, learn_codes
+from spinlock.modules.code_learning import LearningStep, count_epoch, expire_codes, learn_codes
 from spinlock.modules.code_regularizers import (
     code_cross_entropy,
     diversity_loss,
@@ -20,7 +20,7 @@ from spinlock.modules.code_regularizers import (
 )
 from spinlock.modules.code_synchronization import copy_from_first, is_synchronized
 from spinlock.modules.codebook_views import even_codebooks
-from spinlock.modules.messages import afterwards
+from spinlock.modules.messages import add_up_then, afterwards
 from spinlock.modules.vq_options import Lookup, Regularizers, Update
 from spinlock.ops import Quantized, gather_codes, quantize, unit_rows
 from spinlock.ops._steps import working_dtype
@@ -88,6 +88,11 @@ class RowQuantizer(BankOwner):
         return even_codebooks(self.bank.weight, self.bank.layout)
 
     @property
+    def num_codebooks(self) -> int:
+        """Q: one for each head, or 1 for all."""
+        return self.bank.layout.num_quantizers
+
+    @property
     def cosine(self) -> bool:
         """Whether rows and codes are compared at length 1."""
         return self.bank.unit_codes
@@ -105,7 +110,7 @@ class RowQuantizer(BankOwner):
         return unit_rows(rows, self.bank.layout) if self.bank.unit_codes else rows
 
     def decode_rows(self, indices: Tensor) -> Tensor:
-        """int64 [N, H] -> codes [N, H * D]; -1 gives the code 0.
+        """int64 [N, H] -> codes [N, H * D], float32 or wider; -1 gives the code 0.
 
         Raises:
             InputError: an index out of range.
@@ -152,29 +157,26 @@ class RowQuantizer(BankOwner):
         chosen = None
         if drawn:
             assert scores is not None
-            usable = rows.view(*scores.shape[:2], -1).isfinite().all(dim=-1)
-            chosen = draw_codes(scores.detach(), temperature).where(usable, 0)
+            chosen = draw_codes(scores.detach(), temperature).where(self.usable(rows), 0)
         elif indices is not None:
-            chosen = indices.reshape(rows.shape[0], -1)
+            chosen = indices.reshape(rows.shape[0], self.bank.layout.num_quantizers)
         found, quantized = self._step(
             rows,
             chosen,
             partial(self.attach, rows=rows, scores=scores if drawn else None, at=temperature),
+            padding=None if mask is None else (~mask).sum() * (heads // self.num_codebooks),
             frozen=frozen,
             learning=learning,
         )
         # Some terms look at the codes, and want them as they are after the update.
         tokens = found.indices.view(-1, heads)
-        diversity, orthogonal = self.terms(scores, tokens, mask, positions)
+        diversity, orthogonal = self.terms(scores, tokens, rows.detach(), positions)
         commitment, codebook = found.mean_commitment, found.codebook_loss.mean()
         if self.training and self.regularizers.cross_entropy:
             assert scores is not None
-            usable = rows.detach().view(*scores.shape[:2], -1).isfinite().all(dim=-1)
-            commitment = code_cross_entropy(scores, found.indices.where(usable, -1))
+            known = found.indices.where(self.usable(rows.detach()), -1)
+            commitment = code_cross_entropy(scores, known)
             codebook = commitment.detach()
-        if self.training and mask is not None:
-            per_row = heads if self.bank.layout.num_quantizers == 1 else 1
-            self.bank.epoch_skipped.sub_((~mask).sum() * per_row)
         return RowResult(
             quantized.to(given.dtype).reshape(given.shape),
             tokens,
@@ -183,7 +185,7 @@ class RowQuantizer(BankOwner):
             diversity,
             orthogonal,
             found.counts,
-            None if scores is None else scores.view(tokens.shape[0], heads, -1),
+            None if scores is None else scores.view(*tokens.shape, scores.shape[-1]),
         )
 
     def _step(
@@ -192,10 +194,14 @@ class RowQuantizer(BankOwner):
         chosen: Tensor | None,
         attach: Callable[[Quantized], Tensor],
         *,
+        padding: Tensor | None,
         frozen: bool,
         learning: LearningStep,
     ) -> tuple[Quantized, Tensor]:
-        """Lookup, what ``attach`` makes of it, and then learning in training mode."""
+        """Lookup, what ``attach`` makes of it, and then learning in training mode.
+
+        ``padding``: how many of the rows are some.
+        """
         bank, learns = self.bank, self.training and not (frozen or self.bank.frozen)
         averaged = self.update.ema if learning.ema is None else learning.ema
         simple = learning.plain and averaged and not isinstance(bank.weight, nn.Parameter)
@@ -208,13 +214,22 @@ class RowQuantizer(BankOwner):
             rotation = self.lookup.estimator == "rotation"
             found = bank.quantize(rows, learn=True, rotation=rotation)
             quantized = attach(found)
+            if padding is not None:
+                bank.epoch_skipped.sub_(padding)
         else:
             found = self.assign(rows, chosen, frozen=frozen)
             quantized = attach(found)  # of codes as they are before they learn
-            self._count(found, rows.shape[0])
-            if learns and (averaged or self.update.expire_below > 0):
+            num_rows = found.counts.new_full((1,), rows.shape[0])
+            num_rows = num_rows if padding is None else num_rows - padding
+            moves = learns and (averaged or self.update.expire_below > 0)
+            if moves:
                 step = replace(learning, refresh=averaged and learning.refresh)
-                learn_codes(bank, rows, found.indices, step, synchronized=together, now=now)
+                how = {"synchronized": together, "now": now}
+                learn_codes(bank, rows, found.indices, step, num_rows=num_rows, **how)
+            elif together:
+                add_up_then([found.counts, num_rows], partial(count_epoch, bank))
+            else:
+                count_epoch(bank, found.counts, num_rows)
         if learns and learning.expire and not learning.gather_only:
             afterwards(partial(self.expire_rows, rows), now=now)
         return found, quantized
@@ -225,17 +240,11 @@ class RowQuantizer(BankOwner):
         Frozen codes get no gradient from the losses.
         """
         bank = self.bank
-        weight = bank.weight.detach() if frozen else bank.weight
+        weight = bank.weight.detach() if frozen or bank.frozen else bank.weight
         rotation = self.lookup.estimator == "rotation"
         return quantize(
             rows, weight, bank.layout, indices=chosen, rotation=rotation, backend=bank.backend
         )
-
-    def _count(self, found: Quantized, num_rows: int) -> None:
-        with torch.no_grad():
-            self.bank.epoch_counts.add_(found.counts)
-            used = found.counts.view(self.bank.layout.num_quantizers, -1).sum(dim=1)
-            self.bank.epoch_skipped.add_(num_rows - used)
 
     def expire_rows(self, rows: Tensor) -> None:
         """Moves codes that are too rarely used onto these rows, compared ones."""
@@ -269,23 +278,38 @@ class RowQuantizer(BankOwner):
             return found.quantized
         if scores is not None and self.lookup.soft_gradient:
             return soft_codes(scores, found.indices, bank.weight, bank.layout, at)
-        if bank.weight.requires_grad and torch.is_grad_enabled():
+        if bank.weight.requires_grad and torch.is_grad_enabled() and not bank.frozen:
             return gather_codes(found.indices, bank.weight, bank.layout)
         return found.quantized.detach()
 
     def terms(
-        self, scores: Tensor | None, tokens: Tensor, mask: Tensor | None, positions: int
+        self, scores: Tensor | None, tokens: Tensor, rows: Tensor, positions: int
     ) -> tuple[Tensor, Tensor]:
-        """(diversity, orthogonal), scalars, of scores [N * H / Q, Q, K] and tokens [N, H]."""
+        """(diversity, orthogonal), scalars.
+
+        Args:
+            scores: [N * H / Q, Q, K], where diversity is asked for.
+            tokens: int64 [N, H].
+            rows: compared ones, NaN where left out.
+            positions: of :func:`diversity_loss`.
+        """
         options = self.regularizers
         nothing = self.bank.weight.new_zeros((), dtype=working_dtype(self.bank.weight))
         diversity = orthogonal = nothing
         if self.training and options.diversity > 0:
             assert scores is not None
-            by_head = scores.view(tokens.shape[0], self.heads, -1)
+            by_head = scores.view(*tokens.shape, scores.shape[-1])
             temperature = options.diversity_temperature
-            diversity = diversity_loss(by_head, temperature, positions, mask)
+            usable = self.usable(rows).view(tokens.shape)
+            diversity = diversity_loss(by_head, temperature, positions, usable)
         if self.training and options.orthogonal > 0:
-            used = tokens if mask is None else tokens.where(mask[:, None], -1)
-            orthogonal = orthogonal_loss(self.codes, options, used)
+            used = tokens.where(self.usable(rows).view(tokens.shape), -1)
+            codes = self.codes.detach() if self.bank.frozen else self.codes
+            orthogonal = orthogonal_loss(codes, options, used)
         return diversity, orthogonal
+
+    def usable(self, rows: Tensor) -> Tensor:
+        """Compared rows [B, Q * D] -> bool [B, Q], whether all their values are finite."""
+        layout = self.bank.layout
+        places = rows.view(rows.shape[0], layout.num_quantizers, layout.dims[0])
+        return places.isfinite().all(dim=-1)

@@ -75,10 +75,12 @@ def length_mask(
     lead = placement.lead
     if lengths is not None:
         check_tensor("lengths", lengths)
-        if len(lead) != 2 or lengths.shape != lead[:1]:
+        whole = not (lengths.is_floating_point() or lengths.is_complex())
+        if len(lead) != 2 or lengths.shape != lead[:1] or not whole:
             raise InputError(
-                f"lengths: expected shape {list(lead[:1])} with rows [batch, time, dim], got "
-                f"{list(lengths.shape)} with places {list(lead)}; pass a mask instead"
+                f"lengths: expected shape {list(lead[:1])} of integers with rows "
+                f"[batch, time, dim], got {lengths.dtype} {list(lengths.shape)} with places "
+                f"{list(lead)}; pass a mask instead"
             )
         mask = torch.arange(lead[1], device=lengths.device) < lengths[:, None]
     if mask is None:

@@ -14,6 +14,7 @@ from spinlock.modules.outputs import (
 from spinlock.modules.row_quantizer import RowQuantizer, RowResult, codebook_layout
 from spinlock.modules.row_shapes import length_mask, place_rows, restore_indices, restore_rows
 from spinlock.modules.vq_options import Lookup, Regularizers, Shapes, Update
+from spinlock.ops._validate import check_tensor
 
 __all__ = ["VectorQuantize", "combined_losses"]
 
@@ -131,16 +132,19 @@ class VectorQuantize(RowQuantizer):
     def decode(self, indices: Tensor) -> Tensor:
         """Indices as forward returns them -> what it returned as quantized; -1 decodes to zeros.
 
+        In the module's dtype: float32, until ``.to(dtype)`` says otherwise.
+
         Raises:
             InputError: another shape or type, or an index out of range.
         """
+        check_tensor("indices", indices)
         tokens = indices[..., None] if self.heads == 1 else indices
         if tokens.ndim == 0 or tokens.shape[-1] != self.heads:
             raise InputError(
                 f"indices: expected [.., {self.heads}] (one per head), got {list(indices.shape)}; "
                 "pass indices as forward returns them"
             )
-        rows = self.project_out(self.decode_rows(tokens.reshape(-1, self.heads)))
+        rows = self.project_out(self.decode_rows(tokens.reshape(-1, self.heads)).to(self.dtype))
         rows = rows * (tokens.reshape(-1, self.heads) >= 0).all(dim=1, keepdim=True)
         last: Tensor = rows.view(*tokens.shape[:-1], self.dim)
         moved = self.shapes.channels_first and last.ndim > 1

@@ -8,6 +8,7 @@ from spinlock.modules._options import (
     CodebookInit,
     Similarity,
     check_choice,
+    check_count,
     check_decay,
     check_positive,
     check_weighting,
@@ -130,6 +131,9 @@ class Regularizers:
         """Raises ConfigError for an option out of its range."""
         for name in ("commitment", "orthogonal", "diversity"):
             check_weighting(name, getattr(self, name))
+        check_positive("diversity_temperature", self.diversity_temperature, usual=100)
+        if self.orthogonal_max_codes is not None:
+            check_count("orthogonal_max_codes", self.orthogonal_max_codes, usual="None takes all")
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,4 @@ class LevelDropout:
     def __post_init__(self) -> None:
         """Raises ConfigError for an option out of its range."""
         for name in ("at_least", "multiple_of"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name}: expected at least 1, got {getattr(self, name)}; 1 is usual"
-                )
+            check_count(name, getattr(self, name), usual="1 is usual")

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spinlock.layout import CodebookLayout
 from spinlock.ops._backend import Quantized, Step
 from spinlock.ops._gradients import latents_gradient, weight_gradient
 from spinlock.ops._library import layout_spec
 from spinlock.ops._library_rules import OPS
+from spinlock.ops._second_order import refuse_second_order
 from spinlock.ops._traced import is_traced, is_transformed
 from spinlock.ops._transformed import attach_transformed
 
@@ -44,7 +44,6 @@ class _Attach(torch.autograd.Function):
         return quantized, losses, mean, losses.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         latents, codes, indices, counts = ctx.saved_tensors
         quantized, commitment, mean, codebook = (*grads, None)[:4]
@@ -61,16 +60,25 @@ class _Attach(torch.autograd.Function):
                 ctx.rotation,
             )
         if ctx.needs_input_grad[1] and not (commitment is None and codebook is None):
-            weight_grad = weight_gradient(
-                latents,
-                codes,
-                indices,
-                counts,
-                _of_losses(codebook, None, codes, ctx.layout),
-                ctx.layout,
-                ctx.backend,
-            ).to(ctx.weight_dtype)
+            weight_grad = _weight_gradient(ctx, latents, codes, indices, counts, codebook)
         return latents_grad, weight_grad, None, None, None, None
+
+
+def _weight_gradient(
+    ctx: Any,
+    latents: Tensor,
+    codes: Tensor,
+    indices: Tensor,
+    counts: Tensor,
+    grad_losses: Tensor | None,
+) -> Tensor | None:
+    # What it would be differentiated by, the codebooks, is not kept.
+    with torch.no_grad():
+        per_loss = _of_losses(grad_losses, None, codes, ctx.layout)
+        found = weight_gradient(
+            latents, codes, indices, counts, per_loss, ctx.layout, ctx.backend
+        ).to(ctx.weight_dtype)
+    return refuse_second_order("the codebook loss by the codes", found)[0]
 
 
 def _like(values: Tensor, other: Tensor) -> Tensor:

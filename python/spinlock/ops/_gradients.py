@@ -5,6 +5,7 @@ They never look at the codebooks, which change in place between the step and its
 
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 
 from spinlock.layout import CodebookLayout
@@ -55,7 +56,10 @@ def latents_gradient(
         rotation: whether ``grad_quantized`` is rotated first.
     """
     if rotation and grad_quantized is not None:
-        grad_quantized = rotated_gradient(grad_quantized, latents, codes, layout)
+        # The rotation is held constant, in second derivatives too.
+        grad_quantized = rotated_gradient(grad_quantized, latents.detach(), codes, layout)
+    if torch.is_grad_enabled():  # create_graph=True: the plain form can be differentiated again
+        return plain_backward(latents, codes, counts, grad_quantized, grad_losses, layout)
     fused = resolve_fused(backend, latents, codes)
     own = cast(_Backward, getattr(fused, "backward", plain_backward))
     return own(latents, codes, counts, grad_quantized, grad_losses, layout)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spinlock import _C
 from spinlock.layout import CodebookLayout
@@ -15,6 +14,7 @@ from spinlock.ops import _cpp
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, resolve_fused
 from spinlock.ops._row_memory import as_rows
+from spinlock.ops._second_order import refuse_second_order
 from spinlock.ops._traced import is_traced
 
 __all__ = ["NestedStep", "nested_levels", "nested_step", "takes_nested"]
@@ -104,13 +104,12 @@ class _Nested(torch.autograd.Function):
         return total, indices, losses, counts
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         seen, codes, counts = ctx.saved_tensors
         levels: _C.NestedLevels = ctx.levels
         to_total, _, to_losses, _ = grads
         if to_total is not None:
-            to_total = as_rows(to_total)
+            to_total = as_rows(to_total.detach())
         count = seen.numel() // levels.input_width
         to_rows = _empty(count, levels.latent_width)
         levels.backward(
@@ -119,11 +118,11 @@ class _Nested(torch.autograd.Function):
             codes=codes,
             counts=counts,
             grad_total=to_total,
-            grad_losses=None if to_losses is None else to_losses.contiguous(),
+            grad_losses=None if to_losses is None else to_losses.detach().contiguous(),
             grad_rows=to_rows,
             threads=torch.get_num_threads(),
         )
-        return to_rows, None, None, None
+        return *refuse_second_order("residual levels by their rows", to_rows), None, None, None
 
 
 def _state_of(weight: Tensor, state: AverageState) -> _C.State:

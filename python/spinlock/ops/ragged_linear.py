@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.ops._row_memory import as_rows
+from spinlock.ops._second_order import refuse_second_order
 from spinlock.ops._traced import is_traced
 
 __all__ = ["fits_core", "plain_products", "plain_ragged_linear", "ragged_linear"]
@@ -148,13 +148,11 @@ class _RaggedLinear(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, output = ctx.saved_tensors
         shape: _C.RaggedLinear = ctx.shape
         wants_x, wants_weight, wants_bias, wants_addend, *_ = ctx.needs_input_grad
-        grad = as_rows(grad)
-        weight = weight.contiguous()
+        rows, weight, grad = rows.detach(), weight.detach().contiguous(), as_rows(grad.detach())
         to_x = rows.new_empty(rows.shape) if wants_x else None
         to_weight = torch.empty_like(weight) if wants_weight else None
         to_bias = weight.new_empty(len(weight), 1, shape.most_out) if wants_bias else None
@@ -171,7 +169,8 @@ class _RaggedLinear(torch.autograd.Function):
         to_addend = grad if wants_addend else None
         if to_addend is not None and output is not None:
             to_addend = grad.where(output > 0, 0.0)
-        return to_x, to_weight, to_bias, to_addend, None, None
+        found = to_x, to_weight, to_bias, to_addend
+        return *refuse_second_order("a ragged linear map", *found), None, None
 
 
 @lru_cache(maxsize=256)

@@ -36,9 +36,10 @@ class Codebook(CodebookBank):
             codes = nn.functional.normalize(codes, dim=-1, eps=1e-6) if self.unit_codes else codes
         else:
             codes.zero_()
-        with torch.no_grad():
-            self.embed.copy_(codes)
-            self.embed_avg.copy_(codes)
+        if not self.weight.is_meta:
+            with torch.no_grad():
+                self.embed.copy_(codes)
+                self.embed_avg.copy_(codes)
 
     @property
     def embed(self) -> Tensor:

@@ -168,14 +168,15 @@ class ResidualVQ(nn.Module):
         indices = nn.functional.pad(indices, (0, missing), value=-1)
         codes = []
         for layer, tokens in zip(self._levels, indices.unbind(dim=-1), strict=True):
-            level = layer.decode_rows(tokens.reshape(-1, 1)).view(*tokens.shape, -1)
+            level = layer.decode_rows(tokens.reshape(-1, 1))
+            level = level.view(*tokens.shape, level.shape[1])
             codes.append(level.masked_fill(tokens[..., None] < 0, 0.0))
         return torch.stack(codes)
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
         """What forward returned as quantized for these indices, in eval mode."""
         summed = self.get_codes_from_indices(indices).sum(dim=0)
-        output: Tensor = self.project_out(summed)
+        output: Tensor = self.project_out(summed.to(self._levels[0].dtype))
         return output.movedim(-1, 1) if self.channels_first and output.ndim > 2 else output
 
     def forward(
@@ -245,10 +246,12 @@ class ResidualVQ(nn.Module):
             zeros = self.return_zeros_for_masked_padding
             flat = sequences.flatten(0, 1)
             rows = torch.where(kept[:, None], rows, torch.zeros_like(rows) if zeros else flat)
-        quantized = places.restore(rows.view(batch, positions, -1))
+        quantized = places.restore(rows.view(batch, positions, rows.shape[1]))
         if given is not None:
             return quantized, result.losses.sum()
-        tokens = places.restore_indices(result.indices.view(batch, positions, -1))
+        tokens = places.restore_indices(
+            result.indices.view(batch, positions, result.indices.shape[1])
+        )
         if not return_all_codes:
             return quantized, tokens, result.losses
         return quantized, tokens, result.losses, self._all_codes(result, batch, places)

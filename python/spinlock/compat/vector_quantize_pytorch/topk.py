@@ -69,7 +69,8 @@ def several_codes(
     if layer.training and layer.regularizers.diversity > 0:
         nearest = layer.compared_rows(rows)
         scores = code_scores(nearest, layer.bank.weight, layer.bank.layout, layer.cosine)
-    diversity, orthogonal = layer.terms(scores, indices, mask, positions)
+    seen = layer.compared_rows(rows.detach(), mask)
+    diversity, orthogonal = layer.terms(scores, indices, seen, positions)
     if layer.training:
         loss = loss + diversity * layer.regularizers.diversity
         loss = loss + orthogonal * layer.regularizers.orthogonal

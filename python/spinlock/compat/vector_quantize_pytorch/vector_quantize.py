@@ -208,7 +208,8 @@ class VectorQuantize(Layer):
         """Codes, channels last, and whether there are places besides the batch."""
         tokens = indices[..., None] if self.heads == 1 else indices
         flat = tokens.reshape(-1, self.heads)
-        codes = self.decode_rows(flat).view(*tokens.shape[:-1], -1)
+        codes = self.decode_rows(flat).to(self.dtype)
+        codes = codes.view(*tokens.shape[:-1], codes.shape[1])
         known = (tokens >= 0).all(dim=-1, keepdim=True)
         return codes * known.to(codes.dtype), codes.ndim > 2
 
@@ -273,7 +274,7 @@ class VectorQuantize(Layer):
         if kept is not None:
             rows = torch.where(kept[:, None], rows, self.padding(sequences.flatten(0, 1)))
             found = found.where(kept[:, None], -1)
-        quantized = places.restore(rows.view(batch, positions, -1))
+        quantized = places.restore(rows.view(batch, positions, rows.shape[1]))
         if indices is not None:
             return quantized, self.cross_entropy(result, indices.reshape(-1, self.heads))
         shape = (batch, positions) if self.heads == 1 else (batch, positions, self.heads)

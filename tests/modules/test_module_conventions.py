@@ -1,0 +1,308 @@
+"""What authors of modules expect of one: loading, moving, freezing, empty batches, derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+
+from spinlock import (
+    GroupedResidualVQ,
+    LevelDropout,
+    Lookup,
+    NestedResidualQuantizer,
+    RaggedVectorQuantizer,
+    Regularizers,
+    ResidualVQ,
+    Update,
+    VectorQuantize,
+)
+from spinlock.compat import vector_quantize_pytorch as compat
+from spinlock.errors import ConfigError, InputError
+
+UNIFORM = Update(init="uniform")
+COSINE = Lookup(similarity="cosine")
+
+
+def rows(count: int = 48, dim: int = 8, seed: int = 0) -> Tensor:
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lookup": COSINE, "regularizers": Regularizers(diversity=0.1)},
+        {"lookup": COSINE, "regularizers": Regularizers(cross_entropy=True)},
+        {"lookup": Lookup(temperature=0.5, estimator="none", soft_gradient=True)},
+    ],
+)
+@pytest.mark.parametrize("levels", [None, 2])
+def test_gradients_outlive_the_update_of_the_codes(
+    options: dict[str, Any], levels: int | None
+) -> None:
+    torch.manual_seed(0)
+    made = VectorQuantize(8, 16, **options)
+    quantizer: nn.Module = made if levels is None else ResidualVQ(8, 16, levels, **options)
+    x = rows().requires_grad_()
+    output = quantizer(x)
+    (output.losses.total + output.quantized.sum()).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            lambda: RaggedVectorQuantizer([4, 8], [2, 2]),
+            lambda: RaggedVectorQuantizer([8, 4], [2, 2]),
+        ),
+        (lambda: VectorQuantize(29, 16), lambda: VectorQuantize(32, 16)),
+        (
+            lambda: NestedResidualQuantizer([[8, 16]], [[4, 4]]),
+            lambda: NestedResidualQuantizer([[16, 8]], [[4, 4]]),
+        ),
+    ],
+)
+def test_other_shapes_of_the_same_size_do_not_load(
+    one: Callable[[], nn.Module], other: Callable[[], nn.Module]
+) -> None:
+    module = one()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"codebook_shapes: expected codebook sizes .* build"):
+        module.load_state_dict(other().state_dict())
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_a_state_without_shapes_still_loads() -> None:
+    saved = VectorQuantize(8, 16, seed=1)
+    saved(rows())
+    state = {k: v for k, v in saved.state_dict().items() if not k.endswith("codebook_shapes")}
+    module = VectorQuantize(8, 16)
+    assert str(module.load_state_dict(state)) == "<All keys matched successfully>"
+    assert torch.equal(module.codes, saved.codes)
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "rotation"])
+def test_a_gradient_penalty_on_the_commitment(estimator: Any) -> None:
+    quantizer = VectorQuantize(8, 16, lookup=Lookup(estimator=estimator)).double()
+    quantizer(rows().double())
+    quantizer.eval()
+    x = rows(seed=1).double().requires_grad_()
+    (first,) = torch.autograd.grad(quantizer(x).losses.total, x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    torch.testing.assert_close(second, torch.full_like(x, 2 / x.numel()))
+
+
+def test_a_gradient_penalty_through_the_quantized_rows() -> None:
+    quantizer = VectorQuantize(8, 16)
+    quantizer(rows())
+    quantizer.eval()
+    x = rows(seed=1).requires_grad_()
+    (first,) = torch.autograd.grad(quantizer(x).quantized.pow(3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    torch.testing.assert_close(second, 6 * quantizer(x).quantized.detach())
+
+
+def test_nested_levels_refuse_a_second_derivative() -> None:
+    quantizer = NestedResidualQuantizer([[8, 8]], [[4, 4]])
+    quantizer(rows(dim=4))
+    x = rows(dim=4).requires_grad_()
+    (first,) = torch.autograd.grad(quantizer(x).losses.total, x, create_graph=True)
+    with pytest.raises(InputError, match=r"backward: expected one derivative of residual levels"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VectorQuantize(8, 16, codebook_dim=4),
+        lambda: VectorQuantize(8, 16),
+        lambda: ResidualVQ(8, 16, 3, codebook_dim=4),
+        lambda: ResidualVQ(8, 16, 3),
+        lambda: GroupedResidualVQ(8, 16, 2),
+    ],
+)
+def test_decoded_codes_have_the_dtype_of_the_module(
+    make: Callable[[], Any], dtype: torch.dtype
+) -> None:
+    quantizer = make()
+    quantizer(rows())
+    quantizer.to(dtype).eval()
+    output = quantizer(rows(seed=1).to(dtype))
+    decoded = quantizer.decode(output.indices)
+    assert decoded.dtype == output.quantized.dtype == dtype
+    assert torch.equal(decoded, output.quantized)
+
+
+def test_converted_modules_of_the_original_decode() -> None:
+    single = compat.VectorQuantize(dim=8, codebook_size=16, codebook_dim=4).bfloat16().eval()
+    levels = compat.ResidualVQ(dim=8, codebook_size=16, num_quantizers=2, codebook_dim=4)
+    for module in (single, levels.bfloat16().eval()):
+        quantized, indices, *_ = module(rows().bfloat16()[None])
+        # The original adds levels up in the rows' type.
+        found = module.get_output_from_indices(indices)
+        torch.testing.assert_close(found, quantized, rtol=0.016, atol=4e-3)
+
+
+@pytest.mark.parametrize("terms", [Regularizers(), Regularizers(orthogonal=1.0)])
+@pytest.mark.parametrize("by_attribute", [True, False])
+def test_frozen_codes_stay_where_they_are(terms: Regularizers, by_attribute: bool) -> None:
+    quantizer = VectorQuantize(8, 16, update=Update(ema=False), regularizers=terms)
+    quantizer(rows())
+    if by_attribute:
+        quantizer.bank.frozen = True
+    else:
+        assert quantizer.freeze() is quantizer
+    before = quantizer.codes.clone()
+    x = rows(seed=1).requires_grad_()
+    quantizer(x).losses.total.backward()
+    assert x.grad is not None
+    assert quantizer.bank.weight.grad is None
+    assert torch.equal(quantizer.codes, before)
+
+
+def test_levels_and_groups_freeze_and_thaw() -> None:
+    for quantizer in (ResidualVQ(8, 16, 2), GroupedResidualVQ(8, 16, 2)):
+        quantizer(rows())
+        quantizer.freeze()
+        before = {name: value.clone() for name, value in quantizer.state_dict().items()}
+        quantizer(rows(seed=1))
+        for name, value in quantizer.state_dict().items():
+            assert "epoch" in name or torch.equal(value, before[name]), name
+        quantizer.freeze(False)(rows(seed=1))
+        moved = [k for k, v in quantizer.state_dict().items() if not torch.equal(v, before[k])]
+        assert any(name.endswith("bank.weight") for name in moved)
+
+
+EMPTY: dict[str, Callable[[], nn.Module]] = {
+    "grouped": lambda: GroupedResidualVQ(8, 16, 2),
+    "drawn": lambda: VectorQuantize(8, 16, lookup=Lookup(temperature=1.0)),
+    "cross entropy": lambda: VectorQuantize(8, 16, regularizers=Regularizers(cross_entropy=True)),
+    "diversity": lambda: VectorQuantize(8, 16, regularizers=Regularizers(diversity=0.1)),
+    "orthogonal": lambda: VectorQuantize(
+        8, 16, regularizers=Regularizers(orthogonal=0.1, orthogonal_used_only=True)
+    ),
+    "beam": lambda: ResidualVQ(8, 16, 3, beam=3),
+    "dropout": lambda: ResidualVQ(8, 16, 3, dropout=LevelDropout()),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", EMPTY)
+def test_batches_without_a_row(name: str, training: bool) -> None:
+    torch.manual_seed(0)
+    quantizer = EMPTY[name]()
+    quantizer(rows())
+    quantizer.train(training)
+    x = torch.empty(0, 8, requires_grad=True)
+    output = quantizer(x)
+    assert output.quantized.shape == (0, 8)
+    assert output.indices.shape[0] == 0
+    assert output.losses.total.item() == 0
+    (output.losses.total + output.quantized.sum()).backward()
+
+
+def test_modules_of_the_original_take_batches_without_a_row() -> None:
+    levels: dict[str, Any] = {"dim": 8, "codebook_size": 16, "num_quantizers": 2}
+    made = [
+        compat.VectorQuantize(dim=8, codebook_size=16),
+        compat.ResidualVQ(**levels),
+        compat.GroupedResidualVQ(**levels, groups=2),
+    ]
+    for module in made:
+        quantized, indices, *_ = module.eval()(torch.zeros(1, 0, 8))
+        assert quantized.shape == (1, 0, 8)
+        assert 0 in indices.shape
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * 2
+
+
+def test_codes_behind_a_parametrization() -> None:
+    quantizer = RaggedVectorQuantizer([16], [8], use_ema=False, init="uniform")
+    plain = quantizer.codebook(0).detach().clone()
+    parametrize.register_parametrization(quantizer.bank, "weight", Doubled())
+    assert torch.equal(
+        quantizer(rows()).quantized.detach(), 2 * plain[quantizer(rows()).indices[:, 0]]
+    )
+    pruned = RaggedVectorQuantizer([16], [8], use_ema=False, init="uniform")
+    expected = pruned(rows()).indices
+    prune.identity(pruned.bank, "weight")
+    assert torch.equal(pruned(rows()).indices, expected)
+
+
+MADE: dict[str, Callable[[], nn.Module]] = {
+    "ragged": lambda: RaggedVectorQuantizer([16, 9], [4, 4], init="uniform"),
+    "unit": lambda: VectorQuantize(8, 16, update=UNIFORM, lookup=COSINE),
+    "nested": lambda: NestedResidualQuantizer([[8, 8]], [[8, 4]], init="uniform"),
+    "residual": lambda: ResidualVQ(8, 16, 2, update=UNIFORM),
+    "compat": lambda: compat.VectorQuantize(dim=8, codebook_size=16),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_made_on_the_device_that_is_asked_for(name: str) -> None:
+    with torch.device("meta"):
+        module = MADE[name]()
+    assert all(value.is_meta for value in module.state_dict().values())
+    saved = MADE[name]()
+    module.to_empty(device="cpu").load_state_dict(saved.state_dict())
+    for key, value in saved.state_dict().items():
+        assert torch.equal(module.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [Regularizers(cross_entropy=True), Regularizers(orthogonal=1.0), Regularizers(diversity=1.0)],
+)
+def test_autocast_rounds_no_term(terms: Regularizers) -> None:
+    quantizer = VectorQuantize(8, 16, regularizers=terms)
+    quantizer(rows())
+    quantizer.freeze()
+    expected = quantizer(rows(seed=1)).losses.total
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(quantizer(rows(seed=1)).losses.total, expected)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_rows_left_out_enter_no_term(masked: bool) -> None:
+    terms = Regularizers(diversity=1.0, diversity_temperature=1.0, orthogonal=1.0)
+    terms = Regularizers(**{**vars(terms), "orthogonal_used_only": True})
+    quantizer = VectorQuantize(8, 16, update=UNIFORM, regularizers=terms)
+    quantizer.freeze()
+    kept = torch.arange(48) >= 40
+    x = rows() if masked else rows().masked_fill(~kept[:, None], torch.nan)
+    found = quantizer(x, kept if masked else None).losses.total
+    torch.testing.assert_close(found, quantizer(rows()[40:]).losses.total)
+    nothing = quantizer(torch.full_like(x, torch.nan)).losses.total
+    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Regularizers(orthogonal_max_codes=0), r"orthogonal_max_codes: expected a whole"),
+        (lambda: Regularizers(diversity_temperature=-1.0), r"diversity_temperature: expected"),
+        (lambda: LevelDropout(at_least=1.5), r"at_least: expected a whole number >= 1, got 1.5"),  # type: ignore[arg-type]
+    ],
+)
+def test_options_out_of_their_range(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_what_is_no_tensor_says_so() -> None:
+    for module in (VectorQuantize(8, 16), ResidualVQ(8, 16, 2), GroupedResidualVQ(8, 16, 2)):
+        with pytest.raises(InputError, match=r"indices: expected a torch.Tensor, got list"):
+            module.decode([[1, 2]])  # type: ignore[arg-type]
+    lengths = torch.tensor([1.0, 2.0])
+    with pytest.raises(InputError, match=r"lengths: expected shape \[2\] of integers"):
+        VectorQuantize(8, 16)(rows().view(2, 24, 8), lengths=lengths)
