@@ -8,6 +8,7 @@
 #include "aligned_buffer.hpp"
 #include "errors.hpp"
 #include "quantize_rows.hpp"
+#include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
 
 namespace spinlock {
@@ -146,6 +147,7 @@ void quantize_nested(const NestedLevels& shape, const NestedStep& step, int thre
 }
 
 void nested_backward(const NestedLevels& shape, const NestedBackward& call, int threads) {
+  const DefaultFloatMode mode;  // for the scales
   const std::int64_t rows = call.num_rows, width = shape.latent_width;
   const std::size_t categories = shape.widths.size();
   std::vector<float> scales;

@@ -51,13 +51,13 @@ void close_skipped(const PackingPlan& plan, const float* row, float* grad) {
 }  // namespace
 
 void quantize_backward(const BackwardRequest& request, float* grad_latents) {
+  const DefaultFloatMode mode;  // for the factors
   const PackingPlan& plan = request.plan;
   const std::int64_t width = plan.input_width, rows = request.num_rows;
   const Factors factors = factors_of(request);
   const RowKernels& kernels = row_kernels(request.isa);
   const int threads = rows * width < kFewElements ? 1 : request.threads;
   parallel_for((rows + kTaskRows - 1) / kTaskRows, threads, [&](std::int64_t task, int) {
-    const DefaultFloatMode mode;
     const std::int64_t end = std::min(rows, (task + 1) * kTaskRows);
     for (std::int64_t row = task * kTaskRows; row < end; ++row) {
       const float* const x = request.latents + row * request.latents_stride;

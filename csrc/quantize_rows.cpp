@@ -49,6 +49,7 @@ class Run {
         ahead_(request, outputs, in_step_) {}
 
   void all() {
+    const DefaultFloatMode mode;  // for what this thread does alone
     if (in_step_) return in_step();
     const auto count = static_cast<std::int64_t>(work_.order.size());
     each(count, [this](std::int64_t t, int thread) {
@@ -78,10 +79,7 @@ class Run {
  private:
   template <typename Body>
   void each(std::int64_t count, const Body& body) {
-    parallel_for(count, work_.threads, [&body](std::int64_t task, int thread) {
-      const DefaultFloatMode mode;
-      body(task, thread);
-    });
+    parallel_for(count, work_.threads, body);
   }
 
   QuantizerJob& ordered(std::int64_t t) {
@@ -120,7 +118,6 @@ class Run {
   // On one thread all quantizers of a small bank take the same rows before any takes the next ones:
   // a cache line that two of them share is brought in once.
   void in_step() {
-    const DefaultFloatMode mode;
     const std::int64_t step = rows_in_step();
     for (QuantizerJob& job : work_.jobs) {
       ahead_.fetch_first(job.quantizer);

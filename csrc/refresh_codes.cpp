@@ -1,6 +1,5 @@
 #include "refresh_codes.hpp"
 
-#include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
 
 namespace spinlock {
@@ -49,7 +48,6 @@ void refresh_codes(const PackingPlan& plan, const float* batch_counts, const flo
   constexpr std::int64_t kSmall = 1 << 17;
   const auto count = static_cast<std::int64_t>(plan.num_quantizers());
   parallel_for(count, plan.weight_size < kSmall ? 1 : threads, [&](std::int64_t job, int) {
-    const DefaultFloatMode mode;
     const auto q = static_cast<std::size_t>(job);
     const float* const counts = batch_counts + plan.code_offsets[q];
     const float* const sums = batch_sums + plan.weight_offsets[q];

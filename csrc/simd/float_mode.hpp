@@ -28,10 +28,10 @@ class DefaultFloatMode {
   static constexpr Word kDefault = 0;
   static Word read() {
     Word word;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(word));
+    __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
     return word;
   }
-  static void write(Word word) { __asm__ volatile("msr fpcr, %0" : : "r"(word)); }
+  static void write(Word word) { __asm__ volatile("msr fpcr, %0" : : "r"(word) : "memory"); }
 #else
   using Word = int;
   static constexpr Word kDefault = 0;

@@ -7,6 +7,8 @@
 #include <omp.h>
 #endif
 
+#include "simd/float_mode.hpp"
+
 namespace spinlock {
 
 // 1 in a forked child: the threads of its parent's OpenMP pool do not exist there, and a parallel
@@ -15,7 +17,8 @@ int usable_threads(int wanted);
 
 // body(task, thread) for every task 0 .. count - 1, each once, taken in ascending order by up to
 // `threads` threads, numbered from 0. One thread, or a build without OpenMP, runs them in a loop.
-// `body` must not throw. Nothing may depend on which thread runs a task.
+// `body` must not throw. Nothing may depend on which thread runs a task: each rounds alike, whatever
+// it has been set to.
 template <typename Body>
 void parallel_for(std::int64_t count, int threads, const Body& body) {
 #if defined(_OPENMP)
@@ -25,6 +28,7 @@ void parallel_for(std::int64_t count, int threads, const Body& body) {
     std::atomic<std::int64_t> next{0};
 #pragma omp parallel num_threads(threads)
     {
+      const DefaultFloatMode mode;
       const int thread = omp_get_thread_num();
       for (;;) {
         const std::int64_t task = next.fetch_add(1, std::memory_order_relaxed);
@@ -37,6 +41,7 @@ void parallel_for(std::int64_t count, int threads, const Body& body) {
 #else
   (void)threads;
 #endif
+  const DefaultFloatMode mode;
   for (std::int64_t task = 0; task < count; ++task) body(task, 0);
 }
 
