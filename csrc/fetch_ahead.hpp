@@ -11,7 +11,8 @@ namespace spinlock {
 // What is fetched into a cache before its turn: lines of the rows, codes and indices of the next tile,
 // a few by each quantizer. Where all quantizers take the same rows in step, those of a quantizer are a
 // stretch of memory in place of its own columns: the machine's prefetchers follow lines side by side,
-// but do not find columns that lie 1 KB apart.
+// but do not find columns that lie 1 KB apart. Rows with gaps between them are fetched one by one:
+// what lies in the gaps may be many times what is read.
 class FetchAhead {
  public:
   FetchAhead(const QuantizeRequest& request, const QuantizeOutputs& outputs, bool in_step)
@@ -30,7 +31,11 @@ class FetchAhead {
   // Now, its share of everything in the first tile. Inlined, for GCC takes calls of a function that
   // only prefetches for calls without effect.
   [[gnu::always_inline]] void fetch_first(std::int64_t quantizer) const {
-    fetch<0>(request_.latents, request_.row_stride, quantizer, 0);
+    if (apart(request_.row_stride)) {
+      fetch_columns(quantizer);
+    } else {
+      fetch<0>(request_.latents, request_.row_stride, quantizer, 0);
+    }
     fetch<1>(outputs_.quantized, request_.plan.input_width, quantizer, 0);
     fetch_indices(quantizer, 0);
   }
@@ -51,6 +56,9 @@ class FetchAhead {
     return static_cast<std::int64_t>(request_.plan.num_quantizers());
   }
 
+  // Whether more than a line lies between the rows of a matrix as wide as the latents.
+  bool apart(std::int64_t stride) const { return stride > request_.plan.input_width + kLine; }
+
   std::int64_t rows_of_tile(std::int64_t first) const {
     return std::min(kTileRows, request_.num_rows - first);
   }
@@ -61,9 +69,20 @@ class FetchAhead {
     if (rows <= 0 || stride == 0) return {};
     const float* const tile = memory + first * stride;
     const std::int64_t offset = request_.plan.input_offsets[static_cast<std::size_t>(quantizer)];
-    if (!in_step_) return {tile + offset, stride, rows};
-    // Of rows with gaps between them, the end of each share stays out.
+    if (!in_step_ || apart(stride)) return {tile + offset, stride, rows};
+    // Of rows up to a line apart, the last few elements of each share stay out.
     return {tile + rows * offset * stride / request_.plan.input_width, 0, rows};
+  }
+
+  // The quantizer's own columns of the first tile of rows.
+  [[gnu::always_inline]] void fetch_columns(std::int64_t quantizer) const {
+    const auto q = static_cast<std::size_t>(quantizer);
+    const float* row = request_.latents + request_.plan.input_offsets[q];
+    for (std::int64_t left = rows_of_tile(0); left > 0; --left, row += request_.row_stride) {
+      for (std::int64_t d = 0; d < request_.plan.dims[q]; d += kLine) {
+        __builtin_prefetch(row + d, 0, 2);
+      }
+    }
   }
 
   template <int kWrite>
