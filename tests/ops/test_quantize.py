@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from torch import Tensor
 
 from cases import RaggedCase, ragged_cases
+from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops import accumulate_codes, gather_codes, nearest_codes, quantize
 from spinlock.ops.padding import padding_plan
@@ -192,6 +193,29 @@ def test_buffers_are_used_again(backend: str, dtype: torch.dtype) -> None:
     indices = torch.full((6, 3), -1)
     assert nearest_codes(latents, weight, LAYOUT, out=indices, backend=backend) is indices
     assert torch.equal(indices, expected.indices)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+def test_codes_are_not_written_over_what_is_read(backend: str) -> None:
+    """The core takes squares that over- or underflow from the rows once more."""
+    latents, weight = problem(dtype=torch.float32)
+    memory = torch.zeros(2, 6, 8)
+    memory[0] = latents
+    indices = torch.full((6, 3), -1)
+    expected = quantize(latents, weight, LAYOUT, backend=backend)
+    apart = quantize(memory[0], weight, LAYOUT, out=(memory[1], indices), backend=backend)
+    assert all(torch.equal(*pair) for pair in zip(apart, expected, strict=True))
+    shifted = memory.view(-1)[8:56].view(6, 8)
+    for rows, codes in ((memory[0], memory[0]), (memory[0], shifted), (shifted, memory[0])):
+        with pytest.raises(InputError, match=r"out\[0\]: expected memory apart from latents"):
+            quantize(rows, weight, LAYOUT, out=(codes, indices), backend=backend)
+    room = torch.zeros(48 + LAYOUT.weight_size)
+    codes = room[: LAYOUT.weight_size].copy_(weight)
+    with pytest.raises(InputError, match=r"out\[0\]: expected memory apart from weight"):
+        quantize(latents, codes, LAYOUT, out=(room[16:64].view(6, 8), indices), backend=backend)
+    assert torch.equal(memory[0], latents)
+    empty = quantize(latents[:0], weight, LAYOUT, out=(latents[:0], indices[:0]), backend=backend)
+    assert empty.quantized.shape == (0, 8)
 
 
 @settings(max_examples=30)

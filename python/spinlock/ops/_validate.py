@@ -7,6 +7,7 @@ from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 
 __all__ = [
+    "check_apart",
     "check_indices",
     "check_latents",
     "check_latents_and_weight",
@@ -114,6 +115,21 @@ def check_out(
             f"{like.device}, without gradient, got {out.dtype} {list(out.shape)} on {out.device} "
             f"with strides {out.stride()}; make it with torch.empty"
         )
+
+
+def check_apart(name: str, out: Tensor, **read: Tensor) -> None:
+    """A contiguous buffer whose memory lies before or behind that of each tensor ``read``."""
+    first, size = out.data_ptr(), out.nbytes
+    for other, tensor in read.items():
+        begin = tensor.data_ptr()
+        if begin >= first + size:
+            continue
+        last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+        if first < begin + (last + 1) * tensor.element_size():
+            raise InputError(
+                f"{name}: expected memory apart from {other}, which is read while the buffer is "
+                "written, got memory that both lie in; make it with torch.empty"
+            )
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:

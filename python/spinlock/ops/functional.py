@@ -14,6 +14,7 @@ from spinlock.ops._library_rules import OPS
 from spinlock.ops._traced import is_traced, is_transformed
 from spinlock.ops._transformed import quantize_transformed
 from spinlock.ops._validate import (
+    check_apart,
     check_indices,
     check_latents,
     check_latents_and_weight,
@@ -153,7 +154,8 @@ def quantize(
         rotation: the gradient of ``quantized`` reaches the latents rotated and scaled as the
             latents are onto their codes (Fifty et al. 2024), not straight through.
         out: contiguous buffers, overwritten and returned: ``quantized`` [B, input_width] of the
-            latents' type, ``indices`` int64 [B, Q].  Only where no gradient is asked.
+            latents' type, ``indices`` int64 [B, Q].  Only where no gradient is asked.  What
+            ``quantized`` is written to shares no memory with latents or weight.
         backend: as in :func:`nearest_codes`.
 
     Returns:
@@ -169,7 +171,7 @@ def quantize(
         _check_chosen(latents, indices, layout, values=not traced)
         indices = indices.long()
     if out is not None:
-        _check_buffers(latents, weight, layout, out)
+        _check_buffers(latents, weight, layout, out, traced=traced)
     if traced:
         check_backend(backend)
         spec = layout_spec(layout)
@@ -246,7 +248,12 @@ def _check_chosen(
 
 
 def _check_buffers(
-    latents: Tensor, weight: Tensor, layout: CodebookLayout, out: tuple[Tensor, Tensor]
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    out: tuple[Tensor, Tensor],
+    *,
+    traced: bool,
 ) -> None:
     if torch.is_grad_enabled() and (latents.requires_grad or weight.requires_grad):
         raise InputError(
@@ -255,3 +262,5 @@ def _check_buffers(
         )
     check_out("out[0]", out[0], (latents.shape[0], layout.input_width), latents.dtype, latents)
     check_out("out[1]", out[1], (latents.shape[0], layout.num_quantizers), torch.int64, latents)
+    if not traced:  # traced tensors have no address, and their buffers are written in the end
+        check_apart("out[0]", out[0], latents=latents, weight=weight)
