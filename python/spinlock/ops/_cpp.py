@@ -21,7 +21,7 @@ from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops._backend import Step
-from spinlock.ops._row_memory import as_rows
+from spinlock.ops._row_memory import as_dense, as_rows
 
 __all__ = [
     "accumulate_codes",
@@ -97,7 +97,7 @@ def accumulate_codes(
         layout.plan,
         _rows(latents),
         None,
-        given=indices.to(torch.int64).contiguous(),
+        given=as_dense(indices.to(torch.int64)),
         counts=counts,
         sums=sums,
         threads=_threads(threads),
@@ -154,6 +154,11 @@ def train_step(
         InputError: state of another type or form in memory.
         LayoutError: state of another size, or a decay or epsilon out of range.
     """
+    if weight.is_neg():
+        raise InputError(
+            "weight: expected memory that holds the codes themselves, got a lazily negated view of "
+            "it, which cannot change in place; pass weight.resolve_neg()"
+        )
     state = ema_counts, ema_sums, weight, epoch_counts, epoch_skipped, decay, epsilon
     return _step(latents, weight, layout, state, threads, isa)
 
@@ -182,7 +187,7 @@ def backward(
         isa: see the module's text.
     """
     grad = None if grad_quantized is None else as_rows(_widened("grad_quantized", grad_quantized))
-    losses = _widened("grad_losses", grad_losses)
+    losses = _widened("grad_losses", grad_losses).resolve_neg()
     shape = latents.shape[0], layout.input_width
     to_latents = torch.empty(*shape, dtype=torch.float32, device=_CPU)
     _C.quantize_backward(
@@ -262,11 +267,15 @@ def _step(
 def _rows(latents: Tensor) -> Tensor:
     """Float32 [B, input_width] whose columns lie side by side, the same memory where possible."""
     rows = latents if latents.dtype is torch.float32 else _widened("latents", latents)
+    if rows.is_neg():  # as of z.conj().imag: the sign is not in memory
+        rows = rows.resolve_neg()
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 def _flat(name: str, values: Tensor) -> Tensor:
     values = values if values.dtype is torch.float32 else _widened(name, values)
+    if values.is_neg():
+        values = values.resolve_neg()
     return values if values.is_contiguous() else values.contiguous()
 
 

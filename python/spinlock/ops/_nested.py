@@ -13,7 +13,7 @@ from spinlock.layout import CodebookLayout
 from spinlock.ops import _cpp
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, resolve_fused
-from spinlock.ops._row_memory import as_rows
+from spinlock.ops._row_memory import as_dense, as_rows
 from spinlock.ops._second_order import refuse_second_order
 from spinlock.ops._traced import is_traced
 
@@ -51,7 +51,7 @@ def takes_nested(backend: str | None, rows: Tensor, weight: Tensor) -> bool:
         InputError: a backend that is not known or cannot take the tensors.
     """
     plain = rows.dtype is torch.float32 and weight.dtype is torch.float32
-    if not plain or weight.requires_grad or is_traced(rows, weight):
+    if not plain or weight.requires_grad or is_traced(rows, weight) or weight.is_neg():
         return False
     return cast(object, resolve_fused(backend, rows, weight)) is _cpp
 
@@ -118,7 +118,7 @@ class _Nested(torch.autograd.Function):
             codes=codes,
             counts=counts,
             grad_total=to_total,
-            grad_losses=None if to_losses is None else to_losses.detach().contiguous(),
+            grad_losses=None if to_losses is None else as_dense(to_losses.detach()),
             grad_rows=to_rows,
             threads=torch.get_num_threads(),
         )

@@ -118,7 +118,15 @@ def check_out(
 
 
 def check_apart(name: str, out: Tensor, **read: Tensor) -> None:
-    """A contiguous buffer whose memory lies before or behind that of each tensor ``read``."""
+    """A contiguous buffer whose memory lies before or behind that of each tensor ``read``.
+
+    Not for traced tensors: they have no address.
+    """
+    if out.is_neg():
+        raise InputError(
+            f"{name}: expected memory that holds the values themselves, got a lazily negated view "
+            "of it; make it with torch.empty"
+        )
     first, size = out.data_ptr(), out.nbytes
     for other, tensor in read.items():
         begin = tensor.data_ptr()

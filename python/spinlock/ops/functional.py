@@ -262,5 +262,5 @@ def _check_buffers(
         )
     check_out("out[0]", out[0], (latents.shape[0], layout.input_width), latents.dtype, latents)
     check_out("out[1]", out[1], (latents.shape[0], layout.num_quantizers), torch.int64, latents)
-    if not traced:  # traced tensors have no address, and their buffers are written in the end
+    if not traced:  # whose buffers are written in the end
         check_apart("out[0]", out[0], latents=latents, weight=weight)

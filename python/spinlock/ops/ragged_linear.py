@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spinlock import _C
 from spinlock.errors import InputError
-from spinlock.ops._row_memory import as_rows
+from spinlock.ops._row_memory import as_dense, as_rows
 from spinlock.ops._second_order import refuse_second_order
 from spinlock.ops._traced import is_traced
 
@@ -132,8 +132,8 @@ class _RaggedLinear(torch.autograd.Function):
     ) -> Tensor:
         rows = as_rows(x)
         output = torch.empty(len(x), shape.out_width, dtype=torch.float32, device="cpu")
-        matrices = weight.contiguous()
-        bias, addend = (None if each is None else each.contiguous() for each in (bias, addend))
+        matrices = as_dense(weight)
+        bias, addend = (None if each is None else as_dense(each) for each in (bias, addend))
         shape.forward(
             rows,
             matrices,
@@ -152,7 +152,7 @@ class _RaggedLinear(torch.autograd.Function):
         rows, weight, output = ctx.saved_tensors
         shape: _C.RaggedLinear = ctx.shape
         wants_x, wants_weight, wants_bias, wants_addend, *_ = ctx.needs_input_grad
-        rows, weight, grad = rows.detach(), weight.detach().contiguous(), as_rows(grad.detach())
+        rows, weight, grad = rows.detach(), as_dense(weight.detach()), as_rows(grad.detach())
         to_x = rows.new_empty(rows.shape) if wants_x else None
         to_weight = torch.empty_like(weight) if wants_weight else None
         to_bias = weight.new_empty(len(weight), 1, shape.most_out) if wants_bias else None
