@@ -26,10 +26,6 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-std::int64_t table_size(std::int64_t num_codes) {
-  return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(2 * num_codes)));
-}
-
 // The parts of one codebook's working memory.
 struct Parts {
   Parts(float* memory, std::int64_t num_codes, std::int64_t dim, bool with_brief) {
@@ -45,7 +41,7 @@ struct Parts {
     half_norms = take(num_codes);
     prints = take(num_codes);
     ids = reinterpret_cast<std::int32_t*>(take(num_codes));
-    table = reinterpret_cast<std::int32_t*>(take(table_size(num_codes)));
+    table = reinterpret_cast<std::int32_t*>(take(static_cast<std::int64_t>(copy_slots(num_codes))));
     centred = take(num_codes * dim);
     direct = take(num_codes * dim);
     if (with_brief) brief = reinterpret_cast<std::uint32_t*>(take(num_codes * ((dim + 1) / 2)));
@@ -192,15 +188,14 @@ void pack_centred(const CodebookPanels& panels, const Parts& parts) {
 bool drop_copies(CodebookPanels& panels, const Parts& parts) {
   constexpr int kMaxProbes = 16;
   constexpr float kCopy = -1.0f;  // no half norm is negative
-  const auto size = static_cast<std::uint32_t>(table_size(panels.num_codes));
-  const int shift = 32 - std::countr_zero(size);
-  std::fill_n(parts.table, size, -1);
+  const std::uint64_t slots = copy_slots(panels.num_codes);
+  std::fill_n(parts.table, slots, -1);
   const auto bytes = static_cast<std::size_t>(panels.dim) * sizeof(float);
   std::int64_t copies = 0;
   for (std::int64_t k = 0; k < panels.kept; ++k) {
     const std::uint32_t print = std::bit_cast<std::uint32_t>(parts.prints[k]);
-    std::uint32_t slot = (print * 0x9E3779B9u) >> shift;
-    for (int probe = 0; probe < kMaxProbes; ++probe, slot = (slot + 1) & (size - 1)) {
+    std::uint64_t slot = first_slot(print, slots);
+    for (int probe = 0; probe < kMaxProbes; ++probe, slot = (slot + 1) & (slots - 1)) {
       const std::int32_t other = parts.table[slot];
       if (other < 0) {
         parts.table[slot] = static_cast<std::int32_t>(k);
@@ -260,6 +255,14 @@ void pack_surveyed(CodebookPanels& panels, const Parts& parts, bool copies) {
 
 }  // namespace
 
+std::uint64_t copy_slots(std::int64_t num_codes) {
+  return std::bit_ceil(2 * static_cast<std::uint64_t>(num_codes));
+}
+
+std::uint64_t first_slot(std::uint32_t print, std::uint64_t slots) {
+  return (print * 0x9E3779B9u) >> (32 - std::countr_zero(slots));
+}
+
 CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int64_t num_codes,
                                std::int64_t dim) {
   CodebookPanels panels;
@@ -271,7 +274,8 @@ CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int
 }
 
 std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
-  return 4 * round_up(dim, 16) + 3 * round_up(num_codes, 16) + round_up(table_size(num_codes), 16) +
+  const auto slots = static_cast<std::int64_t>(copy_slots(num_codes));
+  return 4 * round_up(dim, 16) + 3 * round_up(num_codes, 16) + round_up(slots, 16) +
          2 * round_up(num_codes * dim, 16) +
          (brief ? round_up(num_codes * ((dim + 1) / 2), 16) : 0);
 }

@@ -64,6 +64,12 @@ inline constexpr std::int64_t brief_panels_per_group(std::int64_t dim) {
 CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int64_t num_codes,
                                std::int64_t dim);
 
+// Slots of the table that finds copies among so many codes: a power of two, 2^32 at most.
+std::uint64_t copy_slots(std::int64_t num_codes);
+
+// Where the search for a print begins: the high bits of its hash.
+std::uint64_t first_slot(std::uint32_t print, std::uint64_t slots);
+
 // Floats of working memory that pack_panels needs for one codebook, a multiple of 16.
 std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief);
 

@@ -3,6 +3,7 @@
 //   cmake --build build/sanitize && ctest --test-dir build/sanitize --output-on-failure
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 
 #include "aligned_buffer.hpp"
 #include "codebook_layout.hpp"
+#include "codebook_panels.hpp"
 #include "errors.hpp"
 #include "ragged_copy.hpp"
 #include "tile_schedule.hpp"
@@ -128,6 +130,21 @@ void check_errors() {
   require_error([&] { spinlock::tile_schedule(plan, 1, 0); }, "block_rows");
 }
 
+// The table that finds copies of codes, for as many as 32 bits number.
+void check_copy_table() {
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  const std::vector<std::int64_t> sizes = {1, 2, 3, 4097, most / 2, most / 2 + 1, most / 2 + 2,
+                                           most};
+  for (const std::int64_t codes : sizes) {
+    const std::uint64_t slots = spinlock::copy_slots(codes);
+    require(std::has_single_bit(slots), "slots: a power of two");
+    require(slots >= 2 * static_cast<std::uint64_t>(codes), "slots: half of them empty");
+    for (const std::uint32_t print : {0u, 1u, 0x3F800000u, 0x80000000u, 0xFFFFFFFFu}) {
+      require(spinlock::first_slot(print, slots) < slots, "a slot of the table");
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -146,5 +163,6 @@ int main() {
     }
   }
   check_errors();
+  check_copy_table();
   std::puts("native check: ok");
 }
