@@ -1,7 +1,6 @@
 #include "codebook_layout.hpp"
 
 #include <bit>
-#include <limits>
 #include <utility>
 
 #include "checked_math.hpp"
@@ -9,10 +8,6 @@
 
 namespace spinlock {
 namespace {
-
-// Kernels address bytes, so it is the byte offset that must fit 64 bits.
-constexpr std::int64_t kMaxElements =
-    std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(sizeof(float));
 
 void require_positive(const std::vector<std::int64_t>& values, const char* name) {
   for (std::size_t q = 0; q < values.size(); ++q) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace spinlock {
@@ -12,6 +13,10 @@ inline constexpr std::int64_t kBufferAlignmentBytes = 64;
 // Bases inside a flat float32 buffer are multiples of this many elements, for the same 64 bytes.
 inline constexpr std::int64_t kBaseAlignment =
     kBufferAlignmentBytes / static_cast<std::int64_t>(sizeof(float));
+
+// Kernels address bytes, so it is the byte offset that must fit 64 bits.
+inline constexpr std::int64_t kMaxElements =
+    std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(sizeof(float));
 
 // Where Q ragged codebooks, K_q codes of D_q dimensions each, lie in one flat buffer, and where
 // their latents lie in one row. Offsets and sizes count float32 elements, in 64 bits.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "aligned_buffer.hpp"
+#include "checked_math.hpp"
 #include "errors.hpp"
 #include "quantize_rows.hpp"
 #include "simd/float_mode.hpp"
@@ -77,10 +78,11 @@ NestedLevels::NestedLevels(std::vector<PackingPlan> plans,
     throw_layout_error("levels and widths: expected at least one of each, got ", levels.size(),
                        " and ", widths.size(), "; give a plan per level, a width per category");
   }
-  for (const std::int64_t width : widths) {
-    offsets.push_back(latent_width);
-    latent_width += width;
-  }
+  const auto too_large = [this] {
+    throw_layout_error("levels: expected codebooks of at most ", kMaxElements,
+                       " float32 elements (2^63 - 1 bytes) together, got more in ", levels.size(),
+                       " levels of ", widths.size(), " categories; use smaller ones");
+  };
   std::vector<std::int64_t> widest(widths.size(), 0);
   for (const PackingPlan& level : levels) {
     if (level.num_quantizers() != widths.size()) {
@@ -88,14 +90,20 @@ NestedLevels::NestedLevels(std::vector<PackingPlan> plans,
                          "got ", level.num_quantizers(), "; give every level all categories");
     }
     for (std::size_t c = 0; c < widths.size(); ++c) widest[c] = std::max(widest[c], level.dims[c]);
+    weight_size = checked_add(weight_size, level.weight_size, too_large);
+    if (weight_size > kMaxElements) too_large();
+    // K and D being at least 1, no other total exceeds weight_size.
     input_width += level.input_width;
     total_codes += level.total_codes;
-    weight_size += level.weight_size;
     num_quantizers += static_cast<std::int64_t>(widths.size());
   }
   if (widest != widths) {
     throw_layout_error("widths: expected of each category the dims of its widest level; give "
                        "those");
+  }
+  for (const std::int64_t width : widths) {
+    offsets.push_back(latent_width);
+    latent_width += width;
   }
 }
 

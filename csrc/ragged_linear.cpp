@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "aligned_buffer.hpp"
+#include "checked_math.hpp"
 #include "errors.hpp"
 #include "row_kernels.hpp"
 #include "simd/parallel_for.hpp"
@@ -18,10 +19,22 @@ constexpr std::int64_t kTaskRows = 128;
 constexpr std::int64_t kDepth = 128;
 constexpr float kOne = 1.0f;
 
-std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& widths) {
+template <typename Fail>
+std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& widths, const Fail& fail) {
   std::vector<std::int64_t> offsets{0};
-  for (const std::int64_t width : widths) offsets.push_back(offsets.back() + width);
+  for (const std::int64_t width : widths) {
+    offsets.push_back(checked_add(offsets.back(), width, fail));
+  }
   return offsets;
+}
+
+// Whether panels of so many groups fit memory, as weight_panels lays them out.
+template <typename Fail>
+void require_panels(std::int64_t groups, std::int64_t rows, std::int64_t columns,
+                    const Fail& fail) {
+  const std::int64_t row = checked_round_up(columns, kBaseAlignment, fail);
+  const std::int64_t block = checked_multiply(row, rows, fail);
+  if (checked_multiply(block, groups, fail) > kMaxElements) fail();
 }
 
 std::int64_t tasks_of(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
@@ -113,14 +126,22 @@ RaggedLinear::RaggedLinear(std::vector<std::int64_t> ins, std::vector<std::int64
     throw_layout_error("in_widths and out_widths: expected 1 or more, got ", least,
                        "; leave groups without columns out");
   }
-  in_offsets = offsets_of(in_widths);
-  out_offsets = offsets_of(out_widths);
+  const auto too_large = [this] {
+    throw_layout_error("in_widths and out_widths: expected weights of at most ", kMaxElements,
+                       " float32 elements (2^63 - 1 bytes), got more: ", num_groups(),
+                       " groups of up to ", most_in, " x ", most_out, "; use narrower maps");
+  };
+  require_panels(num_groups(), most_in, most_out, too_large);
+  require_panels(num_groups(), most_out, most_in, too_large);
+  in_offsets = offsets_of(in_widths, too_large);
+  out_offsets = offsets_of(out_widths, too_large);
   in_width = in_offsets.back();
   out_width = out_offsets.back();
 }
 
 void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call, int threads,
                            Isa isa) {
+  if (call.rows == 0) return;
   const RowKernels& kernels = row_kernels(isa);
   const Panels weight = weight_panels(shape, call.weight, false);
   parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
@@ -145,11 +166,11 @@ void ragged_linear_backward(const RaggedLinear& shape, const LinearBackward& cal
                             Isa isa) {
   const RowKernels& kernels = row_kernels(isa);
   const std::int64_t block = shape.most_in * shape.most_out;
-  const bool gate = call.output != nullptr;
+  const bool gate = call.output != nullptr && call.rows > 0;
   const AlignedFloats passed = gate ? gated(kernels, shape, call, threads) : AlignedFloats();
   const float* const grad = gate ? passed.get() : call.grad;
   const std::int64_t stride = gate ? shape.out_width : call.grad_stride;
-  if (call.grad_input != nullptr) {
+  if (call.grad_input != nullptr && call.rows > 0) {
     const Panels weight = weight_panels(shape, call.weight, true);
     parallel_for(tasks_of(call.rows, kTaskRows), threads, [&](std::int64_t task, int) {
       const std::int64_t first = task * kTaskRows;

@@ -29,7 +29,8 @@ struct Product {
 // out_widths[g]. Its weights are [in, out], or [out, in] if `transposed`, in a block of
 // [most_in, most_out] or [most_out, most_in]; its bias is a row of most_out.
 struct RaggedLinear {
-  // Throws LayoutError unless there are as many of both, all of them 1 or more.
+  // Throws LayoutError unless there are as many of both, all of them 1 or more, and the bytes of
+  // the weights, with rows on cache lines, fit 64 bits.
   RaggedLinear(std::vector<std::int64_t> in_widths, std::vector<std::int64_t> out_widths,
                bool transposed);
 

@@ -18,7 +18,9 @@
 #include "codebook_layout.hpp"
 #include "codebook_panels.hpp"
 #include "errors.hpp"
+#include "nested_levels.hpp"
 #include "ragged_copy.hpp"
+#include "ragged_linear.hpp"
 #include "tile_schedule.hpp"
 
 namespace {
@@ -130,6 +132,24 @@ void check_errors() {
   require_error([&] { spinlock::tile_schedule(plan, 1, 0); }, "block_rows");
 }
 
+// Sizes that follow from shapes alone are refused where they do not fit.
+void check_totals() {
+  using spinlock::RaggedLinear;
+  constexpr std::int64_t huge = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t wide = std::int64_t{1} << 40, most = std::int64_t{1} << 61;
+  for (const bool transposed : {false, true}) {
+    require_error([=] { RaggedLinear({wide}, {wide}, transposed); }, "narrower maps");
+    require_error([=] { RaggedLinear({1}, {huge}, transposed); }, "narrower maps");
+    require_error([=] { RaggedLinear({most / 16, 1}, {1, 1}, transposed); }, "narrower maps");
+  }
+  const RaggedLinear large({most / 32}, {8}, true);
+  require(large.in_width == most / 32 && large.weight_size() == most / 4, "a map that fits");
+  const PackingPlan plan({1}, {most / 2}, 1);
+  const std::vector<PackingPlan> plans(3, plan);
+  require_error([&] { spinlock::NestedLevels(plans, {most / 2}); }, "use smaller ones");
+  require_error([&] { spinlock::NestedLevels({plan}, {huge}); }, "widest level");
+}
+
 // The table that finds copies of codes, for as many as 32 bits number.
 void check_copy_table() {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
@@ -164,5 +184,6 @@ int main() {
   }
   check_errors();
   check_copy_table();
+  check_totals();
   std::puts("native check: ok");
 }

@@ -151,3 +151,6 @@ def test_shapes_that_are_no_levels_are_errors() -> None:
         _C.NestedLevels([plan], [3])
     with pytest.raises(LayoutError, match="the dims of its widest level"):
         _C.NestedLevels([plan], [3, 3])
+    wide = _C.PackingPlan([1], [2**60], 1)
+    with pytest.raises(LayoutError, match="expected codebooks of at most"):
+        _C.NestedLevels([wide] * 9, [2**60])

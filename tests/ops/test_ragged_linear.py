@@ -211,6 +211,23 @@ def test_calls_that_do_not_fit_are_errors(change: dict, message: str) -> None:
         ragged_linear(**{**call, **change})
 
 
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    for transposed in (False, True):
+        for ins, outs in (([2**40], [2**40]), ([2**62, 2**62], [1, 1]), ([2**60], [1])):
+            with pytest.raises(LayoutError, match="expected weights of at most"):
+                _C.RaggedLinear(ins, outs, transposed)
+
+
+def test_without_rows_weights_are_not_laid_out_again() -> None:
+    """Nor could they be: they are 4 TiB of one element."""
+    weight = torch.zeros(1).as_strided((1, 2**40, 1), (0, 0, 0))
+    shape = _C.RaggedLinear([2**40], [1], False)
+    rows, grad = torch.empty(0, 2**40), torch.empty(0, 1)
+    address = weight.data_ptr(), 2**40
+    shape.forward(rows, address, output=grad)
+    shape.backward(rows, address, grad=grad, grad_input=rows)
+
+
 def test_the_core_refuses_memory_that_is_too_small() -> None:
     with pytest.raises(LayoutError, match="one of each per group"):
         _C.RaggedLinear([1, 2], [1], False)
