@@ -11,6 +11,7 @@
 #include "quantize_rows.hpp"
 #include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
+#include "workspace.hpp"
 
 namespace spinlock {
 namespace {
@@ -46,6 +47,47 @@ void take_away(const NestedLevels& shape, const PackingPlan& level, const float*
     }
   }
 }
+
+// The lookups of all levels, made before the first of them moves its state: none fails after it.
+struct LevelCalls {
+  LevelCalls(const NestedLevels& shape, const NestedStep& step, int threads, Isa isa)
+      : states(shape.levels.size()) {
+    calls.reserve(shape.levels.size());
+    const std::int64_t rows = step.num_rows;
+    std::int64_t column = 0, code = 0, element = 0, quantizer = 0;
+    for (const PackingPlan& level : shape.levels) {
+      QuantizeOutputs outputs;
+      outputs.indices = step.indices + rows * quantizer;
+      outputs.quantized = step.codes + rows * column;
+      outputs.losses = step.losses + quantizer;
+      outputs.counts = step.counts + code;
+      if (step.state != nullptr) {
+        const CodeState& whole = *step.state;
+        CodeState& state = states[calls.size()];
+        state = {whole.counts + code,
+                 whole.sums + element,
+                 whole.weight + element,
+                 whole.epoch_counts == nullptr ? nullptr : whole.epoch_counts + code,
+                 whole.epoch_skipped == nullptr ? nullptr : whole.epoch_skipped + quantizer,
+                 whole.decay,
+                 whole.epsilon};
+        outputs.state = &state;
+      }
+      calls.push_back({{level, step.seen + rows * column, rows, level.input_width,
+                        step.weight + element, nullptr, threads, isa},
+                       outputs});
+      floats = std::max(floats, calls.back().floats());
+      column += level.input_width;
+      code += level.total_codes;
+      element += level.weight_size;
+      quantizer += static_cast<std::int64_t>(level.num_quantizers());
+    }
+  }
+
+  std::vector<CodeState> states;
+  std::vector<QuantizeCall> calls;
+  std::int64_t floats = 0;  // of working memory, of the level that takes the most
+};
 
 bool all_finite(const float* values, std::int64_t count) {
   return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
@@ -110,47 +152,27 @@ NestedLevels::NestedLevels(std::vector<PackingPlan> plans,
 void quantize_nested(const NestedLevels& shape, const NestedStep& step, int threads, Isa isa) {
   const std::int64_t rows = step.num_rows, width = shape.latent_width;
   const AlignedFloats left = allocate_floats(rows * width);
+  const LevelCalls lookups(shape, step, threads, isa);
+  const Workspace memory(lookups.floats);
   for_rows(rows, threads, [&](std::int64_t row) {
     const float* const from = step.rows + row * step.row_stride;
     std::copy(from, from + width, left.get() + row * width);
     std::fill_n(step.total + row * width, width, 0.0f);
   });
-  const auto categories = static_cast<std::int64_t>(shape.widths.size());
-  std::int64_t column = 0, code = 0, element = 0, quantizer = 0;
-  for (const PackingPlan& level : shape.levels) {
+  std::int64_t column = 0;
+  for (std::size_t l = 0; l < shape.levels.size(); ++l) {
+    const PackingPlan& level = shape.levels[l];
     float* const seen = step.seen + rows * column;
-    float* const codes = step.codes + rows * column;
+    const float* const codes = step.codes + rows * column;
     for_rows(rows, threads, [&](std::int64_t row) {
       see(shape, level, left.get() + row * width, seen + row * level.input_width);
     });
-    CodeState state{};
-    if (step.state != nullptr) {
-      const CodeState& whole = *step.state;
-      state = {whole.counts + code,
-               whole.sums + element,
-               whole.weight + element,
-               whole.epoch_counts == nullptr ? nullptr : whole.epoch_counts + code,
-               whole.epoch_skipped == nullptr ? nullptr : whole.epoch_skipped + quantizer,
-               whole.decay,
-               whole.epsilon};
-    }
-    QuantizeOutputs outputs;
-    outputs.indices = step.indices + rows * quantizer;
-    outputs.quantized = codes;
-    outputs.losses = step.losses + quantizer;
-    outputs.counts = step.counts + code;
-    outputs.state = step.state == nullptr ? nullptr : &state;
-    quantize_rows({level, seen, rows, level.input_width, step.weight + element, nullptr, threads,
-                   isa},
-                  outputs);
+    lookups.calls[l].run(memory.data());
     for_rows(rows, threads, [&](std::int64_t row) {
       take_away(shape, level, codes + row * level.input_width, left.get() + row * width,
                 step.total + row * width);
     });
     column += level.input_width;
-    code += level.total_codes;
-    element += level.weight_size;
-    quantizer += categories;
   }
 }
 

@@ -13,6 +13,7 @@
 #include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
 #include "step_results.hpp"
+#include "workspace.hpp"
 
 namespace spinlock {
 namespace {
@@ -48,17 +49,24 @@ class Run {
         in_step_(work_.threads == 1 && request.plan.weight_size <= kSmallBank),
         ahead_(request, outputs, in_step_) {}
 
-  void all() {
+  std::int64_t floats() const { return work_.floats; }
+
+  void all(float* memory) {
     const DefaultFloatMode mode;  // for what this thread does alone
+    if (outputs_.quantized != nullptr) {
+      prefer_large_pages(outputs_.quantized, request_.num_rows * request_.plan.input_width);
+    }
+    work_.place(request_, memory);
     if (in_step_) return in_step();
     const auto count = static_cast<std::int64_t>(work_.order.size());
-    each(count, [this](std::int64_t t, int thread) {
+    // Nothing moves before all given indices have been checked.
+    const bool at_once = request_.given == nullptr;
+    each(count, [this, at_once](std::int64_t t, int thread) {
       QuantizerJob& job = ordered(t);
       prepare(job);
       if (!job.whole()) return;
       if (job.chunks == 1) run_chunk(job, 0, thread);
-      results_.finish(job);
-      results_.write_codes(job, 0, job.panels.num_codes, work_.tile(thread));
+      if (at_once) complete(job, thread);
     });
     each(static_cast<std::int64_t>(work_.tasks.size()), [this](std::int64_t t, int thread) {
       const ChunkTask task = work_.tasks[static_cast<std::size_t>(t)];
@@ -66,6 +74,7 @@ class Run {
     });
     if (outside_.load() >= 0) throw_outside();
     const std::int64_t first = count - work_.cut;
+    if (!at_once) each(first, [this](std::int64_t t, int thread) { complete(ordered(t), thread); });
     each(work_.cut, [this, first](std::int64_t t, int) { results_.finish(ordered(first + t)); });
     each(work_.cut * kCodeRanges, [this, first](std::int64_t t, int thread) {
       QuantizerJob& job = ordered(first + t / kCodeRanges);
@@ -106,6 +115,11 @@ class Run {
     }
   }
 
+  void complete(QuantizerJob& job, int thread) {
+    results_.finish(job);
+    results_.write_codes(job, 0, job.panels.num_codes, work_.tile(thread));
+  }
+
   // Clusters only save time: where memory is short there are none.
   std::unique_ptr<CodeGroups> groups_of(const QuantizerJob& job) const {
     try {
@@ -136,10 +150,7 @@ class Run {
       }
     }
     if (outside_.load() >= 0) throw_outside();
-    for (QuantizerJob& job : work_.jobs) {
-      results_.finish(job);
-      results_.write_codes(job, 0, job.panels.num_codes, work_.tile(0));
-    }
+    for (QuantizerJob& job : work_.jobs) complete(job, 0);
     results_.average(work_.jobs);
   }
 
@@ -274,13 +285,28 @@ class Run {
 
 }  // namespace
 
+struct QuantizeCall::Held {
+  Held(const QuantizeRequest& asked, const QuantizeOutputs& written)
+      : request(asked), outputs(written), run(request, outputs) {}
+
+  const QuantizeRequest request;
+  const QuantizeOutputs outputs;
+  Run run;
+};
+
+QuantizeCall::QuantizeCall(const QuantizeRequest& request, const QuantizeOutputs& outputs)
+    : held_(std::make_unique<Held>(request, outputs)) {}
+QuantizeCall::QuantizeCall(QuantizeCall&&) noexcept = default;
+QuantizeCall::~QuantizeCall() = default;
+
+std::int64_t QuantizeCall::floats() const { return held_->run.floats(); }
+
+void QuantizeCall::run(float* memory) const { held_->run.all(memory); }
+
 void quantize_rows(const QuantizeRequest& request, const QuantizeOutputs& outputs) {
-  if (outputs.quantized != nullptr) {
-    prefer_large_pages(outputs.quantized,
-                       request.num_rows * request.plan.input_width *
-                           static_cast<std::int64_t>(sizeof(float)));
-  }
-  Run(request, outputs).all();
+  const QuantizeCall call(request, outputs);
+  const Workspace memory(call.floats());
+  call.run(memory.data());
 }
 
 }  // namespace spinlock

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "codebook_layout.hpp"
 #include "refresh_codes.hpp"
@@ -30,7 +31,9 @@ struct QuantizeOutputs {
   std::int64_t* counts = nullptr;    // [total_codes], usable rows of each code
   float* sums = nullptr;             // [weight_size], packed like the weight
   std::int64_t* skipped = nullptr;   // [Q], rows that are not finite within a quantizer's columns
-  const CodeState* state = nullptr;  // moved by the statistics, after all rows have been looked up
+  // Moved by the statistics: each quantizer's part once its own rows have been looked up and, where
+  // indices are given, all of them have been checked.
+  const CodeState* state = nullptr;
 };
 
 // Lookup, gather, squared error, statistics and refresh of all quantizers in one pass over the rows.
@@ -39,5 +42,24 @@ struct QuantizeOutputs {
 // statistics. Results do not depend on `threads`, bit for bit. Throws LayoutError for codebooks of
 // 2^31 codes or more and for given indices outside their codebook; std::bad_alloc.
 void quantize_rows(const QuantizeRequest& request, const QuantizeOutputs& outputs);
+
+// The same in two steps, for several calls of which none may fail once the first has moved its
+// state: all that is allocated is allocated here, and by the caller.
+class QuantizeCall {
+ public:
+  // Throws what quantize_rows does, but for given indices. What both point to outlives it.
+  QuantizeCall(const QuantizeRequest& request, const QuantizeOutputs& outputs);
+  QuantizeCall(QuantizeCall&&) noexcept;
+  ~QuantizeCall();
+
+  // Working memory that `run` takes, on a 64-byte boundary.
+  std::int64_t floats() const;
+  // Once. Throws for given indices outside their codebook only.
+  void run(float* memory) const;
+
+ private:
+  struct Held;
+  std::unique_ptr<Held> held_;
+};
 
 }  // namespace spinlock

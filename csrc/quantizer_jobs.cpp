@@ -104,16 +104,16 @@ QuantizerJobs::QuantizerJobs(const QuantizeRequest& request, const QuantizeOutpu
     for (std::int32_t c = 0; c < static_cast<std::int32_t>(job.chunks); ++c) tasks.push_back({j, c});
   }
   direct_ = std::make_unique<LazyDirect[]>(jobs.size());
-  workspace_ = std::make_unique<Workspace>(place(request, nullptr));
-  place(request, workspace_.get());
+  floats = placed(request, nullptr);
 }
 
-// Hands out the workspace, or only counts its floats where there is none yet.
-std::int64_t QuantizerJobs::place(const QuantizeRequest& request, Workspace* workspace) {
+// Hands out the memory, or only counts its floats where there is none yet.
+std::int64_t QuantizerJobs::placed(const QuantizeRequest& request, float* memory) {
   std::int64_t total = 0;
-  const auto take = [&total, workspace](std::int64_t floats) -> float* {
-    total += Workspace::rounded(floats);
-    return workspace == nullptr ? nullptr : workspace->take(floats);
+  const auto take = [&total, memory](std::int64_t count) -> float* {
+    float* const part = memory == nullptr ? nullptr : memory + total;
+    total += Workspace::rounded(count);
+    return part;
   };
   std::int64_t widest = 0;
   for (std::size_t j = 0; j < jobs.size(); ++j) {

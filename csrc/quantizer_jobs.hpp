@@ -17,8 +17,9 @@ namespace spinlock {
 // over sorted rows.
 enum class Statistics { kNone, kCounts, kTables, kSorted };
 
-// The work of one quantizer. Everything but `panels` and `groups` follows from shapes alone, never
-// from the number of threads: that is what makes results bitwise reproducible.
+// The work of one quantizer. How it is cut and added up follows from shapes and from what is asked
+// for, the first pass also from the instruction set, and nothing from the number of threads: that
+// is what makes results bitwise reproducible.
 struct QuantizerJob {
   std::int64_t quantizer;
   bool unpacked;  // no panels: packing would cost more than it saves
@@ -51,16 +52,20 @@ struct ChunkTask {
   std::int32_t chunk;
 };
 
-// All jobs of a request and their working memory.
+// All jobs of a request.
 class QuantizerJobs {
  public:
   QuantizerJobs(const QuantizeRequest& request, const QuantizeOutputs& outputs);
+
+  // Hands out the working memory, of `floats` elements on a 64-byte boundary.
+  void place(const QuantizeRequest& request, float* memory) { (void)placed(request, memory); }
 
   std::vector<QuantizerJob> jobs;
   std::vector<std::int32_t> order;  // whole jobs first, the heaviest first among them
   std::vector<ChunkTask> tasks;     // chunks of the other jobs, the heaviest first
   std::int64_t cut = 0;             // number of those jobs, the last ones of `order`
   int threads = 1;                  // 1 for small problems
+  std::int64_t floats = 0;
 
   // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk.
   float* tile(int thread) const { return scratch_ + thread * scratch_floats_; }
@@ -69,10 +74,9 @@ class QuantizerJobs {
   }
 
  private:
-  std::int64_t place(const QuantizeRequest& request, Workspace* workspace);
+  std::int64_t placed(const QuantizeRequest& request, float* memory);
 
   std::unique_ptr<LazyDirect[]> direct_;
-  std::unique_ptr<Workspace> workspace_;
   float* scratch_ = nullptr;
   std::int64_t scratch_floats_ = 0;
   std::int64_t tile_floats_ = 0;

@@ -6,8 +6,9 @@
 
 namespace spinlock {
 
-// Working memory that the calling thread keeps from call to call, so that small calls allocate
-// nothing. What is larger than kKept is given back at the end of the call.
+// Working memory that the calling thread keeps from call to call, so that small calls allocate no
+// more than their lists of jobs. What is larger than kKept is given back with the Workspace; a
+// thread has one of them at a time.
 class Workspace {
  public:
   static constexpr std::int64_t kKept = std::int64_t{1} << 24;  // floats: 64 MiB
@@ -15,7 +16,7 @@ class Workspace {
   explicit Workspace(std::int64_t floats) {
     if (floats > kKept) {
       large_ = allocate_floats(floats);
-      next_ = large_.get();
+      data_ = large_.get();
       return;
     }
     Kept& kept = kept_here();
@@ -25,15 +26,11 @@ class Workspace {
       kept.memory = allocate_floats(floats);
       kept.size = floats;
     }
-    next_ = kept.memory.get();
+    data_ = kept.memory.get();
   }
 
-  // The next `floats` elements, from a 64-byte boundary on.
-  float* take(std::int64_t floats) {
-    float* const part = next_;
-    next_ += rounded(floats);
-    return part;
-  }
+  // From a 64-byte boundary on.
+  float* data() const { return data_; }
 
   static std::int64_t rounded(std::int64_t floats) { return (floats + 15) / 16 * 16; }
 
@@ -48,7 +45,7 @@ class Workspace {
   }
 
   AlignedFloats large_;
-  float* next_ = nullptr;
+  float* data_ = nullptr;
 };
 
 }  // namespace spinlock
