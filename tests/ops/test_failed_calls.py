@@ -10,6 +10,7 @@ from torch import Tensor
 from spinlock import _C
 from spinlock.errors import LayoutError
 from spinlock.layout import CodebookLayout
+from spinlock.ops import _cpp
 
 # The first codebook is done at one go, before anything of the second.
 LAYOUT = CodebookLayout((1000, 7), (40, 3))
@@ -86,3 +87,23 @@ def test_levels_move_only_where_all_of_them_have_their_memory() -> None:
         [sys.executable, "-c", _SHORT_OF_MEMORY], capture_output=True, text=True, timeout=300
     )
     assert run.stdout.strip() == "True", run.stderr
+
+
+@pytest.mark.parametrize("epsilon", [1e-50, 1e300, 0.0, -1.0, float("nan"), float("inf")])
+def test_an_epsilon_that_float32_does_not_hold_is_refused(epsilon: float) -> None:
+    latents = torch.randn(100, 43, generator=torch.Generator().manual_seed(1))
+    counts, sums, weight, *rest = new_state(LAYOUT)
+    before = weight.clone()
+    with pytest.raises(LayoutError, match=r"epsilon > 0 as float32 too, got 0.9 and"):
+        _cpp.train_step(latents, weight, LAYOUT, counts, sums, *rest, 0.9, epsilon)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("epsilon", [1e-45, 1e-38, 3e38])
+def test_any_epsilon_that_float32_holds_gives_finite_codes(epsilon: float) -> None:
+    latents = torch.randn(100, 43, generator=torch.Generator().manual_seed(1))
+    counts, sums, weight, *rest = new_state(LAYOUT)
+    counts.zero_()
+    sums.zero_()
+    _cpp.train_step(latents, weight, LAYOUT, counts, sums, *rest, 0.9, epsilon)
+    assert weight.isfinite().all()
