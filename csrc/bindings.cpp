@@ -50,10 +50,13 @@ bool is_row_major(const Float32Array& array) {
   return array.strides(last) == itemsize || array.shape(last) <= 1;
 }
 
-// The array itself where its last axis is contiguous, a contiguous copy of it elsewhere.
+// The array itself where its last axis is contiguous and its elements aligned, such a copy of it
+// elsewhere.
 Float32Array row_major(const Float32Array& array) {
   if (is_row_major(array)) return array;
-  return py::array_t<float, py::array::c_style | py::array::forcecast>(array);
+  constexpr int kForm = py::array::c_style | py::array::forcecast |
+                        py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return py::array_t<float, kForm>(array);
 }
 
 ConstMatrix view_of(const Float32Array& array) {
