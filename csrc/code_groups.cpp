@@ -134,6 +134,7 @@ void CodeGroups::measure(const CodebookPanels& panels) {
       const float* const code = panels.codes + id * panels.stride;
       radius = std::max(radius, distance(code, group.centre.data(), panels.dim));
     }
+    // 1e-6 covers the rounding to float32 (2^-24) and of the sum (D 2^-53); 2^-60 denormals.
     group.radius = static_cast<float>(radius * 1.000001 + static_cast<double>(kAbsolute));
   }
 }
@@ -175,7 +176,7 @@ int CodeGroups::group_of(const float* row, std::int64_t dim) const {
 
 void CodeGroups::nearest(const RowKernels& kernels, const CodebookPanels& all, LazyDirect& direct,
                          const Rows& rows, float* memory, std::int32_t* out) const {
-  // Kept from call to call: one thread's rows of a step, group after group.
+  // Kept for as long as the thread lives: its rows of a step, group after group.
   static thread_local std::vector<float> copies;
   static thread_local std::vector<std::int32_t> groups, places, chosen;
   const auto count = static_cast<std::size_t>(rows.count), dim = static_cast<std::size_t>(all.dim);

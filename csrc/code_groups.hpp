@@ -29,7 +29,7 @@ class CodeGroups {
   struct Group {
     std::vector<std::int32_t> ids;  // ascending
     std::vector<float> centre;
-    float radius = 0.0f;  // no code is farther from the centre
+    float radius = 0.0f;  // no code is farther from the centre, for it is rounded up
     CodebookPanels panels;
     AlignedFloats memory;
   };

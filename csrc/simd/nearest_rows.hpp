@@ -19,7 +19,8 @@ constexpr std::int64_t kManyCodes = 256;
 constexpr int kMaxUndecided = kRows / 8;
 constexpr int kDirectTiles = 32;
 
-// Rows that wait until a tile of them is full.
+// Rows that wait until a tile of them is full. Less than a tile waits whenever the next tile is
+// looked at, which adds a tile's rows at most: 2 kRows are enough.
 struct Queue {
   const float* row[2 * kRows];
   std::int32_t* out[2 * kRows];

@@ -236,7 +236,8 @@ struct Collect {
       Floats least = sums[0][j];
       SPINLOCK_UNROLL
       for (int i = 1; i < kN; ++i) least = V::least(least, sums[i][j]);
-      // A NaN need not come through `least`, but then its row's limit is NaN too.
+      // A NaN need not come through `least`: rows that matter have none, for they and the codes are
+      // finite (unpacked codes that are not count as infinitely far), and so are their limits.
       if (!V::any(V::not_above(least, limit))) continue;
       SPINLOCK_UNROLL
       for (int i = 0; i < kN; ++i) add(V::bits(V::not_above(sums[i][j], limit)), r, first + i);
