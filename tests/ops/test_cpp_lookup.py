@@ -198,6 +198,33 @@ def test_any_memory_layout(isa: str) -> None:
 
 
 @isas
+@pytest.mark.parametrize("gap", [0, 16, 17, 5000])
+def test_rows_with_gaps_between_them(gap: int, isa: str) -> None:
+    """Of a small bank, which one thread takes in step, and of a codebook alone."""
+    for sizes in ([(16, 8), (20, 30), (6, 46)], [(30, 84)]):
+        case = make_case("gaps", sizes, 150, makers=["plain"], seed=6, damaged=3)
+        x, weight, layout = tensors(case)
+        rows = torch.full((150, 84 + gap), torch.nan)[:, :84]
+        rows.copy_(x)
+        expected = truth(x, weight, layout)
+        assert torch.equal(_cpp.nearest_codes(rows, weight, layout, isa=isa), expected)
+        one, two = _cpp.quantize(x, weight, layout), _cpp.quantize(rows, weight, layout)
+        assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("stride", [0, 1, 2**40, 2**60])
+def test_the_stride_of_a_single_row_may_be_anything(stride: int) -> None:
+    case = make_case("one", [(16, 8), (20, 30), (6, 46)], 1, makers=["plain"], seed=6)
+    x, weight, layout = tensors(case)
+    row = torch.as_strided(x, (1, 84), (stride, 1))
+    step, expected = (_cpp.quantize(each, weight, layout) for each in (row, x))
+    assert all(torch.equal(*pair) for pair in zip(step, expected, strict=True))
+    given = expected.quantized, expected.counts, None, torch.ones(3)
+    grads = [_cpp.backward(each, *given, layout) for each in (row, x)]
+    assert torch.equal(*grads)
+
+
+@isas
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_narrow_types_are_widened_exactly(dtype: torch.dtype, isa: str) -> None:
     x, weight, layout = tensors(FROZEN[0])

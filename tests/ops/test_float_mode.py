@@ -1,4 +1,4 @@
-"""torch.set_flush_denormal, which sets the calling thread alone, changes no bit of the core's work."""
+"""torch.set_flush_denormal, which sets the calling thread alone, changes no bit of any result."""
 
 from collections.abc import Callable, Sequence
 
@@ -65,8 +65,7 @@ def test_gradients_of_a_step(case: RaggedCase) -> None:
 def test_ragged_linear() -> None:
     draw = torch.Generator().manual_seed(0)
     x, weight, grad = (
-        torch.randn(*shape, generator=draw) * 1e-20
-        for shape in ((600, 23), (2, 20, 11), (600, 13))
+        torch.randn(*shape, generator=draw) * 1e-20 for shape in ((600, 23), (2, 20, 11), (600, 13))
     )
     bias = torch.zeros(2, 1, 11)
     shape = _C.RaggedLinear([20, 3], [11, 2], False)
