@@ -152,6 +152,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "constant": (np.full((9, 3), 0.1), "every one of the 3 features .* is constant"),
     "one constant feature": (np.full((9, 1), 7.0), "constant"),
     "too large": (np.array([[1e200], [-1e200]]), "does not fit float64"),
+    "too small": (
+        np.array([[0.0, 1.0], [1e-150, 2.0]]),
+        "column 0 varies by less than 1e-140.*Resc",
+    ),
+    "far too small": (np.array([[1.0, 1e-200], [2.0, 0.0]]), "column 1 varies by less than 1e-140"),
 }
 
 

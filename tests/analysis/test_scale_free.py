@@ -38,6 +38,14 @@ def test_positive_rescaling_of_any_column_changes_nothing(
     assert RULE(after, num_levels) == RULE(before, num_levels)
 
 
+@pytest.mark.parametrize("factor", [1e-135, 1e-130, 1e-45, 1e135])
+def test_units_as_small_and_large_as_float64_takes(factor: float) -> None:
+    rows = mixed(6, 4)
+    before = profile_category("c", rows, scale_free=True)
+    after = profile_category("c", rows * factor, scale_free=True)
+    assert after.scores() == pytest.approx(before.scores(), abs=2e-9)
+
+
 def test_the_published_scores_do_change() -> None:
     rows = mixed(8, 1)
     scales = 10.0 ** np.arange(-4, 4)

@@ -162,6 +162,27 @@ def test_merging_leaves_the_other_as_it_was() -> None:
         assert other.finalise().mean.tolist() == [2.0, 3.0]
 
 
+@pytest.mark.parametrize("small", [1e-150, 1e-200])
+def test_columns_that_vary_by_too_little_are_refused(small: float) -> None:
+    rows = np.array([[1.0, 0.0, 7.0], [2.0, 0.0, 7.0], [3.0, small, 7.0], [5.0, small, 7.0]])
+    refused = r"column 1 varies by less than 1e-140.*Rescale the column"
+    for cut in range(5):
+        merged = GramMatrix().update(rows[:cut]).merge(GramMatrix().update(rows[cut:]))
+        with pytest.raises(DataError, match=refused):
+            merged.finalise()
+    # Small steps of a column that varies elsewhere are no loss, nor are constants however small.
+    merged.update(np.array([[1.0, 3.0, 7.0]]))
+    assert merged.finalise().correlation[1, 0] == pytest.approx(
+        np.corrcoef([1, 2, 3, 5, 1], [0, 0, 0, 0, 3])[0, 1]
+    )
+    constant = (
+        GramMatrix()
+        .update(np.full((3, 1), small))
+        .merge(GramMatrix().update(np.full((2, 1), small)))
+    )
+    assert constant.finalise().covariance.tolist() == [[0.0]]
+
+
 @pytest.mark.parametrize("make", [Moments, GramMatrix])
 def test_what_cannot_be_used_is_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(DataError, match="0 rows"):

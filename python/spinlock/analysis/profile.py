@@ -106,7 +106,8 @@ def profile_category(name: str, features: Any, *, scale_free: bool = False) -> C
 
     Raises:
         DataError: not a matrix, not numeric, empty, fewer than two rows, non-finite values, every
-            feature constant, or values so large that their covariance does not fit float64.
+            feature constant, or values so large, or a feature that varies by so little, that the
+            covariance does not fit float64 (beyond 1e140, less than 1e-140).
 
     >>> import numpy as np
     >>> profile = profile_category("pair", np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]))

@@ -18,6 +18,9 @@ from spinlock.analysis.statistics.blocks import (
 from spinlock.analysis.statistics.centring import Floats, Mean, centred, merged_mean
 from spinlock.errors import DataError
 
+# Smaller scatter does not say how columns vary together: products of deviations leave float64.
+_SMALLEST_SCATTER = LARGEST**-2
+
 # From this width a product is long enough to be shared by all cores.
 _THREADS_FROM = 1024
 
@@ -61,6 +64,8 @@ class GramMatrix:
         self.skipped_rows = 0
         self._mean = Mean(np.zeros(0), np.zeros(0))
         self._scatter = np.zeros((0, 0))
+        # Columns that vary by so little that a scatter was too small to say it.
+        self._faint = np.zeros(0, dtype=bool)
 
     @property
     def num_features(self) -> int | None:
@@ -89,17 +94,25 @@ class GramMatrix:
                 self._resize(other.num_features)
             self.skipped_rows += other.skipped_rows
             self._combine(other.count, other._mean, other._scatter)
+            self._faint |= other._faint
         return self
 
     def finalise(self) -> GramResult:
         """Covariance and correlation of all rows so far.
 
         Raises:
-            DataError: no row without NaN and infinities was seen.
+            DataError: no row without NaN and infinities was seen, or a column that varies by less
+                than 1e-140.
         """
         require_rows(self.count, "covariances")
+        varying = np.diagonal(self._scatter) > _SMALLEST_SCATTER
+        lost = np.flatnonzero(self._faint & ~varying)
+        if len(lost):
+            raise DataError(
+                f"column {lost[0]} varies by less than {1.0 / LARGEST:.0e}: its covariance does "
+                "not fit float64. Rescale the column or leave it out."
+            )
         spread = np.sqrt(np.diagonal(self._scatter))
-        varying = spread > 1.0 / LARGEST
         inverse = np.where(varying, 1.0 / np.where(varying, spread, 1.0), 0.0)
         correlation = np.clip(self._scatter * np.outer(inverse, inverse), -1.0, 1.0)
         np.fill_diagonal(correlation, 1.0)
@@ -114,6 +127,7 @@ class GramMatrix:
     def _resize(self, num_features: int) -> None:
         self._mean = Mean(np.zeros(num_features), np.zeros(num_features))
         self._scatter = np.zeros((num_features, num_features))
+        self._faint = np.zeros(num_features, dtype=bool)
 
     def _add(self, piece: Floats) -> None:
         finite = np.isfinite(piece).all(axis=1)
@@ -129,6 +143,8 @@ class GramMatrix:
             )
         mean, deviations = centred(piece)
         scatter = deviations.T @ deviations - len(piece) * np.outer(mean.low, mean.low)
+        small = np.flatnonzero(np.diagonal(scatter) <= _SMALLEST_SCATTER)
+        self._faint[small] |= (deviations[:, small] != 0.0).any(axis=0)
         self._combine(len(piece), mean, scatter)
 
     def _combine(self, count: int, mean: Mean, scatter: Floats) -> None:
@@ -139,5 +155,6 @@ class GramMatrix:
             return
         own, new = np.float64(self.count), np.float64(count)
         self._mean, step, weight = merged_mean(self._mean, np.array(own), mean, np.array(new))
+        self._faint |= (step != 0.0) & (step * step * weight <= _SMALLEST_SCATTER)
         self._scatter = self._scatter + scatter + np.outer(step, step) * weight
         self.count += count
