@@ -91,10 +91,22 @@ def test_against_the_definitions(
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_used_in_evaluation_mode_and_left_as_it_came(training: bool) -> None:
     model, x, *_ = problem(4, [2], [[3]], 0)
+    model.part, model.frozen = nn.Sequential(nn.Dropout()), nn.Sequential(nn.Dropout())
     model.train(training)
+    model.frozen.train(not training)
     evaluate(model, torch.from_numpy(x))
     assert model.modes == [False]
-    assert model.training is training
+    assert (model.training, model.part.training, model.part[0].training) == (training,) * 3
+    assert (model.frozen.training, model.frozen[0].training) == (not training,) * 2
+
+
+def test_modes_are_put_back_when_the_model_fails() -> None:
+    model, x, *_ = problem(4, [2], [[3]], 0)
+    model.part = nn.Dropout()
+    model.train().part.eval()
+    with pytest.raises(IndexError):
+        evaluate(model, torch.from_numpy(x) + 9.0)
+    assert (model.training, model.part.training) == (True, False)
 
 
 def test_no_rows_are_an_error() -> None:

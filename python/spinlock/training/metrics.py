@@ -144,7 +144,8 @@ def evaluate(
 ) -> EvaluationMetrics:
     """Reconstructs normalised features ``x [B, N]`` from their codes and measures what is lost.
 
-    The model is used in evaluation mode and left in the mode it came in; nothing is written.
+    The model is used in evaluation mode, each of its modules left in the mode that it came in;
+    nothing is written.
 
     Args:
         model: the model to measure.
@@ -164,7 +165,8 @@ def evaluate(
     first_codes = (ends - torch.tensor(sizes)).to(x.device)
     squared = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     counts = torch.zeros(total_codes, dtype=torch.int64, device=x.device)
-    was_training = model.training
+    # One by one: a part that is frozen in evaluation mode stays so within a model in training.
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         for start in range(0, len(x), block_rows):
@@ -174,7 +176,8 @@ def evaluate(
             codes = (output.indices + first_codes).flatten()
             counts += torch.bincount(codes, minlength=total_codes)
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
     num_rows = len(x)
     if add_up is not None:
         # float64 counts are exact up to 2^53.
