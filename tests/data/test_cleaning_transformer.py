@@ -1,6 +1,7 @@
 """Cleaning as a transformer: blocks, merged passes, saved state, and what is refused."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,12 @@ def test_nothing_left_says_which_threshold_to_relax(normal: Matrix) -> None:
         FeatureCleaner().fit(rare)
     with pytest.raises(DataError, match=r"5 without variance .*variance_threshold \(now 1e\+06\)"):
         FeatureCleaner(variance_threshold=1e6).fit(normal)
+    with pytest.raises(
+        DataError, match=r"variance_threshold \(now 1e-16\) below (\S+), the lar"
+    ) as e:
+        FeatureCleaner().fit(normal * np.float32(1e-9))
+    below = float(re.search(r"below (\S+),", str(e.value))[1])
+    assert len(FeatureCleaner(variance_threshold=0.99 * below).fit(normal * 1e-9).kept_) >= 1
     with pytest.raises(DataError, match=r"5 with extreme.*raise max_variance_threshold"):
         FeatureCleaner(max_variance_threshold=1e-6, max_cv_threshold=1e-6).fit(normal)
     with pytest.raises(DataError, match="none of the 3 columns holds a finite value"):

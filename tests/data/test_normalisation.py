@@ -48,11 +48,22 @@ def test_a_mad_of_zero_falls_back_to_the_standard_deviation_of_that_column() -> 
 
 
 @pytest.mark.parametrize("method", ["standard", "mad"])
-def test_scales_below_the_smallest_become_one(method: str) -> None:
-    x = np.stack([np.full(9, 5.0), 1e-9 * np.arange(9.0), 1e-6 * np.arange(9.0)], axis=1)
+def test_scales_that_are_rounding_become_one(method: str) -> None:
+    steps = np.arange(9.0)
+    x = np.stack([np.full(9, 5.0), 1.0 + 1e-9 * steps, 1e-12 + 1e-20 * steps, 1e-6 * steps], axis=1)
     scale = Normaliser(method).fit(x).scale_
-    assert scale[:2].tolist() == [1.0, 1.0]
-    assert 1e-6 < scale[2] < 1e-5
+    assert scale[:3].tolist() == [1.0, 1.0, 1.0]
+    assert 1e-6 < scale[3] < 1e-5
+
+
+@pytest.mark.parametrize("method", ["standard", "mad"])
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**-70, 2.0**-80])
+def test_columns_in_tiny_units_are_scaled(
+    features: NDArray[np.float32], method: str, unit: float
+) -> None:
+    plain, tiny = Normaliser(method).fit(features), Normaliser(method).fit(features * unit)
+    assert np.array_equal(tiny.scale_, plain.scale_ * unit)
+    assert np.array_equal(tiny.transform(features * unit), plain.transform(features))
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 from spinlock.analysis.statistics import column_distinct
 from spinlock.data.cleaning_passes import RawColumns, RepairedColumns
 from spinlock.data.cleaning_report import CleaningReport, CleaningStep, DroppedFeature
-from spinlock.data.column_repair import ColumnRepair
+from spinlock.data.column_repair import RESOLUTION, ColumnRepair
 from spinlock.errors import DataError
-
-# float32 cannot hold finer differences than this share of a value.
-RESOLUTION = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ class Selection:
         self._alive = np.ones(len(repair.columns), dtype=bool)
         self._flattened = 0
         self._below = 0
+        self._largest_below = 0.0
         self.constant = np.zeros(0, dtype=np.int64)
         self.partners: dict[int, int] = {}
 
@@ -102,6 +100,7 @@ class Selection:
         flattened = constant & (raw.minimum != raw.maximum)[columns]
         below = ~rounding & (moments.variance <= threshold)
         self._flattened, self._below = int(flattened.sum()), int(below.sum())
+        self._largest_below = float(moments.variance.max(initial=0.0, where=below))
         reasons = {}
         for j in np.flatnonzero(rounding | below).tolist():
             if constant[j]:
@@ -167,7 +166,10 @@ class Selection:
         if self._flattened:
             advice.append("widen percentile_range or set outlier_method to none")
         if self._below:
-            advice.append(f"lower variance_threshold (now {thresholds.variance:.3g})")
+            advice.append(
+                f"lower variance_threshold (now {thresholds.variance:.3g}) below "
+                f"{self._largest_below:.3g}, the largest variance that it dropped"
+            )
         if extreme:
             advice.append(
                 f"raise max_variance_threshold (now {thresholds.max_variance:.3g}) or "

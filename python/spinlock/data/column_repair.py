@@ -14,6 +14,9 @@ OUTLIER_METHODS = ("percentile", "iqr", "mad", "none")
 # The standard deviation of a normal distribution is 1.4826 of its MAD, and 0.7413 of its IQR.
 NORMAL_MAD = 1.4826
 
+# float32 cannot hold finer differences than this share of a value.
+RESOLUTION = 2.0**-23
+
 Floats = NDArray[np.float64]
 
 

@@ -18,7 +18,7 @@ from spinlock.analysis.statistics import (
     column_medians,
     row_blocks,
 )
-from spinlock.data.column_repair import NORMAL_MAD
+from spinlock.data.column_repair import NORMAL_MAD, RESOLUTION
 from spinlock.data.matrix import (
     State,
     input_names,
@@ -33,7 +33,7 @@ from spinlock.errors import CheckpointError, ConfigError
 
 METHODS = ("standard", "mad")
 
-# Columns with a smaller scale count as constant: they are centred and left unscaled.
+# A smaller scale that is rounding of the column's values too counts as 0: it is left unscaled.
 SMALLEST_SCALE = 1e-8
 
 _PIECE_BYTES = 1 << 25
@@ -59,7 +59,8 @@ class Normaliser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         method: ``standard``: mean and population standard deviation. ``mad``: median and
             1.4826 MAD, which is the standard deviation of a normal column; columns with a MAD of
             0, where more than half of the values are equal, take their standard deviation.
-            Either way a scale below 1e-8 becomes 1.
+            Either way a scale becomes 1 that is below 1e-8 and within float32's rounding of the
+            column's values, 2^-23 of the largest; in tiny units columns have tiny scales.
         sample_rows: rows kept for median and MAD; exact up to that many, a uniform sample above.
         block_rows: rows of the blocks that ``fit`` cuts a matrix into.
         seed: of the row sample.
@@ -128,7 +129,9 @@ class Normaliser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ConfigError("normalisation by 'mad' needs a row sample; none was given.")
         else:
             centre, scale = robust_scale(sample.rows, std)
-        return self._remember(given, centre, np.where(scale < SMALLEST_SCALE, 1.0, scale))
+        magnitude = np.maximum(np.abs(moments.minimum), np.abs(moments.maximum))
+        constant = (scale < SMALLEST_SCALE) & (scale <= RESOLUTION * magnitude)
+        return self._remember(given, centre, np.where(constant, 1.0, scale))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Rows [n, D] -> float32 [n, D], normalised; blocks may be given one by one.
