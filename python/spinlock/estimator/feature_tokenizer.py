@@ -15,10 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from spinlock.config.parameters import (
-    Base,
-    parameters_from_config,
-)
+from spinlock.config.parameters import Base, parameters_from_config
 from spinlock.data.frames import qualified_names, read_frame, user_name
 from spinlock.errors import DataError
 from spinlock.estimator.columns import (
@@ -28,14 +25,13 @@ from spinlock.estimator.columns import (
     rows_in_order,
     tokens_in_order,
 )
+from spinlock.estimator.encoding import read_encoding, save_tokenizer
 from spinlock.estimator.listener import Listener
 from spinlock.estimator.run import lasting, run_config, saved_once
 from spinlock.tokens.codec import Codec
 from spinlock.training.callbacks import Callback
-from spinlock.training.checkpoint import SavedModel, load_model, save_model
+from spinlock.training.checkpoint import SavedModel, load_model
 from spinlock.training.planning import without_computed_ratios
-
-_DRAWN_SEEDS = 2**31 - 1
 
 
 class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -57,7 +53,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         batch_size: (512) rows per step, at most the training rows.
         learning_rate: (2e-3).
         validation_split: (0.2) share of the rows that is held out.
-        early_stopping_patience: (off) measured epochs without improvement before training ends.
+        early_stopping_patience: (off) epochs, measured or not, without improvement before
+            training ends.
         category_assignment: ("auto") ``"auto"``, ``"families"``, or ``{category: [columns]}``.
         num_categories: (measured) number of clusters, ``training.num_categories_auto``.
         isolated_families: ([]) families that become categories of their own.
@@ -230,19 +227,19 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return in_container(decoded, getattr(self, "feature_names_in_", unnamed), X, self)
 
     def score(self, X: Any, y: object = None) -> float:
-        """Negative reconstruction error of rows [N, D]: 0 is perfect, -1 predicting the means.
+        """Negative error of what :meth:`transform` makes of rows [N, D]: 0 perfect, -1 the means.
 
         The mean over categories of the squared error per feature, in z-units.
+
+        Raises:
+            DataError: columns missing, not expected, or without numbers; no rows.
         """
-        import torch
-
-        from spinlock.training.metrics import evaluate
-
         del y
         rows = self._rows(X)
+        if not len(rows):
+            raise DataError("X: expected at least 1 row to score, got none")
         with arrays_inside():
-            x = self.saved_.preprocessing.transform(rows)
-        return -evaluate(self.model_, torch.from_numpy(x)).mean_mse
+            return -self._codec().error(rows)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
         """Names of the token columns, ``<category>/L<level>``, an object array [Q].
@@ -264,7 +261,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             CheckpointError: it cannot be written; what was there is untouched.
         """
         check_is_fitted(self)
-        return save_model(self.saved_, Path(folder), overwrite=True)
+        return save_tokenizer(self.saved_, self.get_params(deep=False), folder)
 
     @classmethod
     def from_pretrained(
@@ -272,7 +269,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """A fitted tokenizer from :meth:`save_pretrained`, or from any run of ``train-vqvae``.
 
-        Its parameters are those of the run, so that ``fit`` trains another one alike.
+        Its parameters are those of the run, so that ``fit`` trains another one alike, and those by
+        which the saved tokenizer encoded.
 
         Args:
             path: a checkpoint folder, or a checkpoint_dir whose latest is meant.
@@ -284,6 +282,8 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         saved = load_model(Path(path))
         parameters = parameters_from_config(saved.config)
+        assert saved.path is not None
+        parameters |= read_encoding(saved.path)
         parameters |= {"checkpoint_dir": None, "device": device}
         config = without_computed_ratios(saved.config)
         tokenizer = cls(**parameters, config=config, verbose=verbose)

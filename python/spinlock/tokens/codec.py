@@ -127,6 +127,24 @@ class Codec:
                 raw[rows] = self._preprocessing.restore(x.cpu().numpy())
         return raw
 
+    def error(self, features: ArrayLike) -> float:
+        """What tokens of raw rows ``[n, D]``, n >= 1, miss: squared, in z-units, categories' mean.
+
+        Raises:
+            DataError: as :meth:`encode`.
+        """
+        raw = as_float32(features, "the feature matrix")
+        tokens = self.encode(raw)
+        squared = np.zeros(self._model.config.num_features)
+        with self._working():
+            for rows in _blocks(len(raw), self.block_rows):
+                x = self._preprocessing.transform(raw[rows])
+                found = self._model.decode_from_tokens(self._tiled(tokens[rows].astype(np.int64)))
+                missed = found[: len(x)].cpu().numpy().astype(np.float64) - x
+                squared += np.square(missed).sum(0)
+        ends = np.cumsum(self._model.config.category_sizes)[:-1]
+        return float(np.mean([part.mean() for part in np.split(squared / len(raw), ends)]))
+
     def _tiled(self, block: NDArray[Any]) -> Tensor:
         """The block with rows of zeros up to a whole number of tiles, on the device."""
         padded = np.zeros((-(-len(block) // _TILE) * _TILE, block.shape[1]), block.dtype)

@@ -84,6 +84,18 @@ def measured_files(
     }
 
 
+def model_files(saved: SavedModel) -> dict[str, bytes]:
+    """All that :func:`~spinlock.training.checkpoint.save_model` writes."""
+    return {
+        MODEL: encode_tensors(saved.model.state_dict()),
+        **described_files(
+            saved.config, saved.preprocessing, saved.plan, saved.data_fingerprint, saved.rows
+        ),
+        **measured_files(saved.history, saved.metrics),
+        TOKENS: encode_json(saved.contract.to_dict()),
+    }
+
+
 def check_contract(folder: Path, files: Mapping[str, bytes], saved: SavedModel) -> None:
     """Refuses a model that is not the one which the checkpoint's contract describes.
 
