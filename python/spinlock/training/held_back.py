@@ -1,4 +1,7 @@
-"""Training rows that nothing is fitted to, so that they can judge refit rounds."""
+"""Rows that judge refit rounds: the network and its codebooks are not fitted to them.
+
+Cleaning, categories, ratios and normalisation are fitted to all training rows, these among them.
+"""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ class RefitRounds:
     A round encodes the training rows by sweeps from the tokens of the round before, and then fits
     codebooks and decoder to those tokens by Adam, its rate falling along half a cosine; encoders
     keep still, so that sweeps still start from near by.  Rounds end when the trainer's ``judging``
-    rows, which nothing was fitted to, no longer come out closer, encoded as any other would be, and
-    the best round's codes and decoder stay.  Its epochs are counted on behind those of training.
+    rows, which the network and its codebooks were not fitted to, no longer come out closer, encoded
+    as any other would be, and the best round's codes and decoder stay.  Its epochs are counted on
+    behind those of training.
 
     Args:
         trainer: whose model is refitted and whose progress is moved on.
@@ -141,7 +142,8 @@ class RefitRounds:
         message = (
             f"refitting codebooks and decoder: up to {counted(settings.rounds, 'round')} of "
             f"{counted(settings.epochs, 'epoch')}, judged by "
-            f"{counted(len(self.trainer.judging), 'row')} that nothing was fitted to"
+            f"{counted(len(self.trainer.judging), 'row')} that the network and its codebooks were "
+            "not fitted to"
         )
         details = {"rounds": settings.rounds, "epochs": settings.epochs}
         self.trainer.callback.on_event(Event("refit", message, details))
