@@ -91,6 +91,22 @@ def test_statistics_come_from_training_rows_only(make_config: MakeConfig, tmp_pa
     np.testing.assert_allclose(before.train.std(0), 1.0, atol=1e-4)
 
 
+def test_all_columns_in_tiny_units_train_like_any(make_config: MakeConfig, tmp_path: Path) -> None:
+    sections = {
+        "model": {"compression_ratios": [0.5, 1.0]},
+        "feature_cleaning": {"variance_threshold": 0.0},
+    }
+    config = make_config(**sections)
+    with np.load(config.dataset_path) as file:
+        np.savez(tmp_path / "tiny.npz", **{n: a * np.float32(2.0**-40) for n, a in file.items()})
+    tiny = make_config(**sections, dataset_path=str(tmp_path / "tiny.npz"))
+    plain, other = train(config), train(tiny)
+    np.testing.assert_array_equal(other.prepared.train, plain.prepared.train)
+    assert other.metrics == plain.metrics
+    with pytest.raises(DataError, match=r"lower variance_threshold \(now 1e-16\) below \S+"):
+        train(make_config(dataset_path=str(tmp_path / "tiny.npz")))
+
+
 def test_the_plan_is_measured_on_cleaned_unnormalised_features(make_config: MakeConfig) -> None:
     prepared = prepare(make_config())
     shape, colour = prepared.plan.categories
