@@ -152,6 +152,31 @@ def test_own_error_knows_no_other_category(saved: SavedModel) -> None:
     assert category.own_mse == pytest.approx(float(error), rel=1e-4)
 
 
+DRIFTING = {f"f{i:02}": 1 for i in range(40)}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
+    return trained(tmp_path_factory.mktemp("many"), DRIFTING)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [1_500, 6_000])
+def test_own_errors_are_of_the_whole_sample(count: int, many: SavedModel) -> None:
+    # The first rows lie at the centre, the last ones far out, where errors are largest.
+    drift = np.linspace(0.01, 3.0, count)[:, None]
+    rows = np.random.default_rng(2).normal(size=(count, len(DRIFTING))).astype("f4") * drift
+    found = DiagnosisPass(many).update(rows).finalise()
+    assert found.sampled_rows == min(count, 2_048)
+    x = torch.from_numpy(many.preprocessing.transform(rows.astype("f4")))
+    errors = many.model.own_errors(x, many.model.get_tokens(x)).double()
+    # All rows where they are few, a uniform sample of them above.
+    near = 1e-5 if count == found.sampled_rows else 0.15
+    own = {category.name: category.own_mse for category in found.categories}
+    for name, expected in zip(many.model.config.category_names, errors.mean(0), strict=True):
+        assert own[name] == pytest.approx(float(expected), rel=near)
+
+
 def test_a_category_on_its_own_needs_no_other(tmp_path: Path) -> None:
     saved = trained(tmp_path, {"only": 5}, model={"compression_ratios": "1.0"})
     rows = families({"only": 5}, 40, 3)["only"]

@@ -122,7 +122,8 @@ class CategoryFigures:
         mse: mean over its features and the rows, in z-units.
         r2: 1 - its squared error / its variance over these rows; None where it is constant.
         own_mse: the error where only its own tokens are known and what the other categories' tokens
-            add stands at its mean over training; the gap to ``mse`` is what the others tell.
+            add stands at its mean over training, from the sampled rows; the gap to ``mse`` is what
+            the others tell.
         bits: sum over its levels of log2 K.
         entropy_bits: sum over its levels of the entropy of the code usage.
         collisions: of its own tokens.

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Values of a block that the network sees at once, of the row sample, and of own-error passes.
+# Values, and rows, of a block that the network sees at once and of the row sample.
 _BLOCK_VALUES, _SAMPLE_VALUES = 1 << 22, 1 << 24
-_BLOCK_ROWS, _SAMPLE_ROWS, _OWN_ROWS = 8_192, 2_048, 1 << 15
+_BLOCK_ROWS, _SAMPLE_ROWS = 8_192, 2_048
 # Token tuples that all collision counters together keep.
 _HASHES = 1 << 21
 _IMAGES = 12
@@ -205,11 +205,13 @@ class DiagnosisPass:
 
     @torch.no_grad()
     def _own_errors(self, x: NDArray[np.float32]) -> list[float]:
-        """Each category's error where only its own tokens are known."""
-        rows = max(1, min(len(x), max(256, _OWN_ROWS // self.model.config.num_categories)))
-        block = torch.from_numpy(x[:rows]).to(self.device)
-        errors = self.model.own_errors(block, self.model.get_tokens(block))
-        return [float(error) for error in errors.double().mean(0)]
+        """Each category's error over the sample where only its own tokens are known."""
+        squared = np.zeros(self.model.config.num_categories)
+        for start in range(0, len(x), self._block_rows):
+            block = torch.from_numpy(x[start : start + self._block_rows]).to(self.device)
+            errors = self.model.own_errors(block, self.model.get_tokens(block))
+            squared += errors.double().sum(0).cpu().numpy()
+        return [float(error) for error in squared / len(x)]
 
     @torch.no_grad()
     def _images(self, raw: NDArray[Any], x: NDArray[np.float32]) -> Iterator[ImageRows]:
