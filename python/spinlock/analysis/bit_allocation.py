@@ -64,9 +64,10 @@ def allocate_bits(
     )
     fixed = dict(given or {})
     check_same_names("levels", [*rows, *fixed], rows, "give sizes of known categories only")
-    sizes, budget = _chosen(curves, fixed, wanted, default_bits)
-    # Where bits are missing depends on what the categories say of each other.
-    curves = curves.with_shared_decoder(sizes)
+    # Where bits are missing depends on what the categories say of each other, which is measured at
+    # sizes: those that are right as long as they say nothing.
+    alone, _ = _chosen(curves, fixed, wanted, default_bits)
+    curves = curves.with_shared_decoder(alone)
     sizes, budget = _chosen(curves, fixed, wanted, default_bits)
     categories = tuple(_category(name, curves, sizes[name]) for name in rows)
     return BitAllocation(
