@@ -10,6 +10,7 @@ import pytest
 from spinlock.errors import CheckpointError
 from spinlock.training.folder import RunDirectory, checkpoint_name, position
 from spinlock.training.manifest import MANIFEST, read_files
+from spinlock.training.run_lock import LOCK, RunLock
 
 FILES = {"a.json": b"{}\n", "b.bin": bytes(range(256))}
 
@@ -173,6 +174,24 @@ def test_an_earlier_run_moves_aside_whole(tmp_path: Path) -> None:
         assert run.move_aside() == tmp_path / f"run.previous-{number}"
     moved = RunDirectory(tmp_path / "run.previous-2")
     assert moved.pointer("latest") == "epoch_0001"
+
+
+@pytest.mark.parametrize("name", ["mydata.npz", "train.log", "events/run.tfevents", "epoch_0009"])
+def test_files_of_others_stay_when_a_run_moves_aside(tmp_path: Path, name: str) -> None:
+    run = directory(tmp_path)
+    commit(run, "epoch_0001", best=True)
+    commit(run, "epoch_0002")
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).write_text("mine")
+    with run.held():
+        moved = RunDirectory(run.start_anew())
+        with pytest.raises(CheckpointError, match="another run"):
+            RunLock().acquire(run.path)
+    assert (run.path / name).read_text() == "mine"
+    assert {p.name for p in run.path.iterdir()} == {Path(name).parts[0], LOCK}
+    assert moved.path == tmp_path / "run.previous-1"
+    assert moved.checkpoints() == ["epoch_0001", "epoch_0002"]
+    assert (moved.pointer("latest"), moved.pointer("best")) == ("epoch_0002", "epoch_0001")
 
 
 def test_a_linked_directory_stays_on_its_disk(tmp_path: Path) -> None:

@@ -240,6 +240,19 @@ def test_an_earlier_run_is_moved_aside(make_config: MakeConfig, tmp_path: Path) 
     assert (tmp_path / "run" / "latest").read_text() == "epoch_0002\n"
 
 
+def test_a_data_set_beside_an_earlier_run_stays(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    data = tmp_path / "run" / "mydata.npz"
+    np.savez(data, values=np.random.default_rng(0).normal(size=(60, 6)))
+    config = make_config(dataset_path=str(data), training={"num_epochs": 1})
+    heard = Heard()
+    for _ in range(2):
+        train(config, callbacks=[heard])
+    assert data.is_file()
+    assert (tmp_path / "run.previous-1" / "epoch_0001").is_dir()
+    assert any("(mydata.npz)" in event.message for event in heard.events)
+
+
 def test_without_validation_rows(make_config: MakeConfig) -> None:
     heard = Heard()
     config = make_config(training={"validation_split": 0.0, "num_epochs": 1})

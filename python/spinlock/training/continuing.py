@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spinlock.data.table import listed
 from spinlock.errors import CheckpointError
 from spinlock.training.callbacks import Callback, Event
 from spinlock.training.checkpoint import SENSELESS, SavedRun, read_run
 from spinlock.training.folder import RunDirectory
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.loop import Trainer
+from spinlock.training.previous_run import foreign_entries
 from spinlock.training.resume import check_nothing_later, resume_path
 from spinlock.training.shared_run import another_number_of_processes
 from spinlock.training.weights import load_weights
@@ -72,8 +74,11 @@ def settle(
             directory.point("best", best)
         return
     if directory.checkpoints():
+        staying = foreign_entries(directory)
         moved = directory.start_anew()
         message = f"'{directory.path}' held another run; it is now '{moved}'"
+        if staying:
+            message += f", without what is not a run's ({listed(staying, 3)}), which stays"
         callback.on_event(Event("previous_run_moved", message, {"path": str(moved)}))
     directory.clear()
     # A branch looks for its own best; the one before it stays where it was.

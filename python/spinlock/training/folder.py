@@ -22,6 +22,7 @@ from spinlock.training.durable import (
     write_folder,
 )
 from spinlock.training.manifest import MANIFEST, manifest_of
+from spinlock.training.previous_run import POINTERS, move_run_aside
 from spinlock.training.run_lock import LOCK, RunLock
 
 _NAME = re.compile(r"epoch_(\d{4,9})(?:_step_(\d{6,12}))?")
@@ -73,15 +74,16 @@ class RunDirectory:
                 self.path.rmdir()
 
     def start_anew(self) -> Path:
-        """Moves an earlier run aside, and holds a new, empty directory; where the old one is now.
+        """Moves an earlier run aside, and holds a directory without one; where the old one is now.
 
         Raises:
             CheckpointError: as :meth:`move_aside` and :meth:`held`.
         """
         moved = self.move_aside()
-        self.create()
-        self.lock.acquire(self.path)
-        (moved / LOCK).unlink(missing_ok=True)
+        if not self.path.exists():  # else files of others have kept it, and it is still held
+            self.create()
+            self.lock.acquire(self.path)
+            (moved / LOCK).unlink(missing_ok=True)
         return moved
 
     def create(self) -> None:
@@ -217,29 +219,12 @@ class RunDirectory:
         """
         with self._removing():
             self._remove_hidden()
-            for pointer in ("latest", "best"):
+            for pointer in POINTERS:
                 (self.path / pointer).unlink(missing_ok=True)
 
     def move_aside(self) -> Path:
-        """Renames the directory to the first free ``<name>.previous-<n>``; returns that path."""
-        if Path.cwd().is_relative_to(self.path.resolve()):
-            raise CheckpointError(
-                f"'{self.path}' holds the checkpoints of another run and cannot be moved aside "
-                "from within: choose another training.checkpoint_dir (--output)"
-            )
-        # A link goes on pointing to the disk that was chosen for checkpoints.
-        source = self.path.resolve() if self.path.is_symlink() else self.path
-        number = 1
-        while (target := source.with_name(f"{source.name}.previous-{number}")).exists():
-            number += 1
-        try:
-            source.rename(target)
-        except OSError as error:
-            raise CheckpointError(
-                f"'{self.path}' holds the checkpoints of another run, and they cannot be moved to "
-                f"'{target}' ({error.strerror}): choose another training.checkpoint_dir (--output)"
-            ) from error
-        return target
+        """:func:`~spinlock.training.previous_run.move_run_aside` of this directory."""
+        return move_run_aside(self)
 
     def _is_empty(self) -> bool:
         return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {LOCK}
