@@ -215,6 +215,17 @@ def test_weights_of_another_model_are_refused(
         load_model(result.checkpoint)
 
 
+@pytest.mark.parametrize("name", ["best", "latest"])
+def test_a_checkpoint_directory_may_be_called_like_a_pointer(
+    result: TrainResult, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "run").rename(tmp_path / name)
+    assert load_model(tmp_path / name).path == tmp_path / name / result.checkpoint.name
+    (tmp_path / name / "latest").unlink()
+    with pytest.raises(CheckpointError, match="has no file 'latest'"):
+        load_model(tmp_path / name)
+
+
 @pytest.mark.parametrize("path", ["nowhere", "run/epoch_0099", "run/latest/x"])
 def test_what_is_no_checkpoint_is_named(result: TrainResult, tmp_path: Path, path: str) -> None:
     del result

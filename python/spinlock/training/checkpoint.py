@@ -135,7 +135,8 @@ def find_checkpoint(path: Path) -> Path:
     """
     if (position(path.name) is not None and path.is_dir()) or (path / MANIFEST).is_file():
         return path
-    if path.name in ("latest", "best"):
+    # A folder of such a name is a checkpoint_dir; the pointers are files.
+    if path.name in ("latest", "best") and not path.is_dir():
         directory, pointer = RunDirectory(path.parent), path.name
     else:
         directory, pointer = RunDirectory(path), "latest"
