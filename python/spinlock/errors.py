@@ -16,6 +16,10 @@ class DataError(SpinlockError):
     """A data set, column or feature matrix that cannot be used."""
 
 
+class DataConfigError(ConfigError, DataError):
+    """A key of the configuration that asks a data set for what it has not: a family, a label."""
+
+
 class LayoutError(SpinlockError):
     """Codebook sizes, dimensions or an alignment that describe no layout."""
 

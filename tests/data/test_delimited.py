@@ -83,6 +83,39 @@ def test_text_far_down_a_column_is_named_with_its_line(
     assert read(text, exclude_columns=["b"]).num_rows == 2002
 
 
+def test_text_among_numbers_near_the_beginning_is_named_with_its_line(read: Read) -> None:
+    lines = ["a,b,c,d"] + [f"{i},{i}e-3,x,7" for i in range(300)]
+    lines[5], lines[99] = "hello,1,x,7", "4,oh no,x,7"
+    text = "\n".join(lines)
+    found = r"t\.csv: column 'a' holds 'hello' in line 6, column 'b' holds 'oh no' in line 100, am"
+    with pytest.raises(DataError, match=found):
+        read(text)
+    with pytest.raises(DataError, match=r"column 'b' .*: correct the value, leave it empty"):
+        read(text, exclude_columns=["a", "c"])
+    with pytest.raises(DataError, match=r"no numbers \(text: c\)"):
+        read(text, exclude_columns=["a", "b"])
+    table = read(text, exclude_columns=["b", "c"], label_column="a")
+    assert table.labels is not None
+    assert table.labels[4] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("::e,b\n1,2\n", r"t\.csv: column '::e' .*misnamed"),
+        ("a\x07,b\n1,2\n", r"t\.csv: name 'features::a\\x07' contains control"),
+        ("a::,b\n1,2\n", r"t\.csv: column 'a::' .*misnamed"),
+        ("a\x1b::x,b\n1,2\n", r"t\.csv: name 'a\\x1b' contains control"),
+        ("a,b\n", r"is empty: shape \[0, 2\]; expected at least one row and one column"),
+    ],
+)
+def test_names_and_sizes_that_cannot_be_are_said_with_the_file(
+    read: Read, text: str, found: str
+) -> None:
+    with pytest.raises(DataError, match=found):
+        read(text)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spinlock.data.selection import Selection
 from spinlock.data.sources import Contents, FamilySource, MemoryArray
 from spinlock.data.table import FeatureTable, listed
-from spinlock.errors import DataError
+from spinlock.errors import DataConfigError, DataError
 
 PREFIX = "builtin:"
 
@@ -59,7 +59,7 @@ class TableContents:
 def open_builtin(dataset_path: str, selection: Selection) -> Iterator[Contents]:
     """``builtin:<name>`` as ``Contents``; DataError lists the known names."""
     if selection.label is not None and selection.required:
-        raise DataError(
+        raise DataConfigError(
             f"label_column is {selection.label!r}, but {dataset_path} brings its own labels, if "
             "any; leave it out."
         )

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from spinlock.data.selection import Selection
 from spinlock.data.sources import FamilySource, check_width
 from spinlock.data.table import SEPARATOR, listed
-from spinlock.errors import DataError
+from spinlock.errors import DataConfigError, DataError
 
 FEATURES, LABELS = "features", "labels"
+
+_LISTED_STRAYS = 5
 
 # Rows that are transposed together: few enough to stay in a core's cache.
 _TRANSPOSED = 256
@@ -27,12 +29,14 @@ class Field:
         shape: of one value: () for a number, (D,) for a list, (T, D) for a list of lists.
         dtype: of its numbers; None where it holds something else.
         kind: what it holds, for messages.
+        stray: a text among numbers and its line, for messages; empty where that is not the matter.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
     kind: str
+    stray: str = ""
 
 
 # (columns, rows, range of rows or None) -> blocks: per column a number array [n, *shape].
@@ -180,7 +184,7 @@ class ColumnarContents:
         check_width(where, len(fields))
         kept = [f for f in fields if f.name != self._label and not selection.excludes(f.name)]
         if fields and not kept:
-            raise DataError(
+            raise DataConfigError(
                 f"exclude_columns and labels leave no column of {where}; it has: "
                 f"{listed([f.name for f in fields])}. Exclude fewer."
             )
@@ -238,7 +242,7 @@ def _label_of(where: str, fields: Sequence[Field], selection: Selection) -> str 
     if selection.label not in names:
         if not selection.required:
             return None
-        raise DataError(
+        raise DataConfigError(
             f"label_column is {selection.label!r}, but {where} has no column of that name; it "
             f"has: {listed(names)}."
         )
@@ -248,6 +252,14 @@ def _label_of(where: str, fields: Sequence[Field], selection: Selection) -> str 
 def _require_numbers(where: str, fields: Sequence[Field]) -> None:
     """Refuse columns that hold no numbers, all in one message, by what they hold."""
     kinds: dict[str, list[str]] = {}
+    strays = [f"column {field.name!r} holds {field.stray}" for field in fields if field.stray]
+    if strays:
+        more = f" ({len(strays)} such columns)" if len(strays) > _LISTED_STRAYS else ""
+        raise DataError(
+            f"{where}: {', '.join(strays[:_LISTED_STRAYS])}{more}, among numbers. Features are "
+            "numbers: correct the value, leave it empty if it is missing, or exclude the column "
+            "(exclude_columns)."
+        )
     for field in fields:
         if field.dtype is None:
             kinds.setdefault(field.kind, []).append(field.name)

@@ -19,6 +19,7 @@ from spinlock.errors import DataError
 _PARSED = 1 << 22
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "NONE", "#N/A"]
 _KIND = "a table of numbers"
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:inf|infinity)\s*$"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -55,6 +56,7 @@ class _DelimitedReader:
                 self._schema = stream.schema
             self.names = [str(name) for name in self._schema.names]
         self._check_header()
+        self._strays: dict[str, str] = {}
         self._types = {
             name: self._type_of(name, None if first is None else first.column(index))
             for index, name in enumerate(self.names)
@@ -65,7 +67,7 @@ class _DelimitedReader:
         numeric = [name for name, kind in self._types.items() if kind is not None]
         rows = self._count_rows(numeric[0] if numeric else self.names[0])
         fields = [
-            Field(name, (), None, "text") if kind is None else Field(name, (), kind, "numbers")
+            Field(name, (), kind, "text" if kind is None else "numbers", self._strays.get(name, ""))
             for name, kind in self._types.items()
         ]
         table = Rows(rows, self.scan)
@@ -171,6 +173,8 @@ class _DelimitedReader:
             return np.dtype(np.float64)
         if types.is_null(kind) or (first is not None and first.null_count == len(first)):
             return np.dtype(np.float64)
+        if first is not None and types.is_string(kind):
+            self._strays[name] = _stray(first)
         return None
 
     def _count_rows(self, name: str) -> int:
@@ -214,6 +218,19 @@ def _numbers(column: Any) -> NDArray[Any]:
     if types.is_boolean(column.type):
         column = compute.cast(column, pa.float64())
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _stray(column: Any) -> str:
+    """The first text of a column that is mostly numbers, and its line; empty for another column."""
+    import pyarrow.compute as compute
+
+    numbers = compute.match_substring_regex(column, _NUMBER)
+    known = len(column) - column.null_count
+    count = compute.sum(numbers).as_py() or 0
+    if not known / 2 < count < known:
+        return ""
+    row = compute.index(numbers, False).as_py()
+    return f"{column[row].as_py()[:60]!r} in line {row + 2}"  # after the line of names
 
 
 def _is_number(name: str) -> bool:

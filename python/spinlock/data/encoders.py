@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spinlock.errors import DataError
+from spinlock.errors import DataConfigError, DataError
 
 FloatArray = NDArray[np.float64]
 
@@ -79,12 +79,13 @@ def find_encoder(name: str | None, ndim: int, family: str) -> Encoder:
     ``None`` means ``identity`` for [N, D] and ``temporal_summary`` for [N, T, D].
 
     Raises:
-        DataError: no such encoder, or one for the other kind of array.
+        DataConfigError: no such encoder.
+        DataError: one for the other kind of array.
     """
     if name is None:
         return _ENCODERS["identity" if ndim == 2 else "temporal_summary"]
     if name not in _ENCODERS:
-        raise DataError(
+        raise DataConfigError(
             f"family {family!r} asks for encoder {name!r}, which is not known; "
             f"known encoders: {', '.join(_ENCODERS)}."
         )

@@ -1,7 +1,7 @@
 """Which columns of a table each family of a data set fills."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from spinlock.data.encoders import Encoder, find_encoder
 from spinlock.data.selection import Selection
 from spinlock.data.sources import ArraySource, Contents, FamilySource, check_width
-from spinlock.data.table import check_characters, listed, qualified_name, require_numeric
-from spinlock.errors import DataError
+from spinlock.data.table import (
+    check_characters,
+    check_name,
+    listed,
+    qualified_name,
+    require_numeric,
+)
+from spinlock.errors import DataConfigError, DataError
 
 
 class FamilyLike(Protocol):
@@ -75,12 +81,14 @@ def plan_parts(
     """Which columns of the table each family fills; reads headers and names, no features.
 
     Raises:
-        DataError: families that are not there, or of different row counts; columns excluded that
-            are not there, or all of them.
+        DataConfigError: families or columns to exclude that are not there, an unknown encoder, or
+            no column left.
+        DataError: families of different row counts, or that cannot be used.
     """
     wanted = dict.fromkeys(contents.family_names()) if families is None else families
     if not wanted:
-        raise DataError(
+        kind = DataError if families is None else DataConfigError
+        raise kind(
             f"{contents.where} offers no families to load; if it holds arrays elsewhere, name "
             "one by families.<family>.path."
             if families is None
@@ -90,14 +98,15 @@ def plan_parts(
     every_name: list[str] = []
     start, rows = 0, {}
     for family, entry in wanted.items():
-        check_characters(family)
+        _check_names(contents.where, family, ())
         spec = _as_spec(family, entry)
-        source = _find(contents, family, spec)
+        source = _find(contents, family, spec, selection)
         shape = _checked_shape(source.array, family)
         encoder = find_encoder(spec.encoder, len(shape), family)
         part = _part(family, source, encoder, start, shape)
         every_name += part.names
         kept = [i for i, name in enumerate(part.names) if not selection.excludes(name)]
+        _check_names(contents.where, family, [part.names[i] for i in kept])
         rows[family] = shape[0]
         if kept:
             parts.append(part if len(kept) == len(part.names) else _without_others(part, kept))
@@ -110,7 +119,9 @@ def plan_parts(
         )
     selection.require_used(contents.where, every_name)
     if not parts:
-        raise DataError(f"exclude_columns leaves no column of {contents.where}; exclude fewer.")
+        raise DataConfigError(
+            f"exclude_columns leaves no column of {contents.where}; exclude fewer."
+        )
     check_width(contents.where, start)
     return parts
 
@@ -136,6 +147,15 @@ def _without_others(part: Part, kept: list[int]) -> Part:
     return replace(part, names=names, num_encoded=len(names))
 
 
+def _check_names(where: str, family: str, names: Sequence[str]) -> None:
+    try:
+        check_characters(family)
+        for name in names:
+            check_name(name, family)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
 def _as_spec(family: str, entry: FamilyEntry) -> FamilyLike:
     if entry is None:
         return FamilySpec()
@@ -143,20 +163,22 @@ def _as_spec(family: str, entry: FamilyEntry) -> FamilyLike:
         return entry
     unknown = sorted(entry.keys() - {"path", "encoder"})
     if unknown:
-        raise DataError(
+        raise DataConfigError(
             f"families.{family} has unknown keys: {listed(unknown)}; known: path, encoder."
         )
     return FamilySpec(**entry)
 
 
-def _find(contents: Contents, family: str, spec: FamilyLike) -> FamilySource:
+def _find(contents: Contents, family: str, spec: FamilyLike, selection: Selection) -> FamilySource:
     if spec.path is not None:
         return contents.at(spec.path, family)
     source = contents.family(family)
     if source is None:
         known = contents.family_names()
         close = difflib.get_close_matches(family, known, n=1)
-        raise DataError(
+        # Where a trained model asks, its configuration is right and the data are others.
+        kind = DataConfigError if selection.required else DataError
+        raise kind(
             f"{contents.where} has no family {family!r}"
             f"{f'; did you mean {close[0]!r}?' if close else '.'} It offers: {listed(known)}. "
             f"families.{family}.path can name any array in a file."
@@ -172,5 +194,8 @@ def _checked_shape(array: ArraySource, family: str) -> tuple[int, ...]:
             "or [N, T, D] series. Reshape it, or name the families to load under families."
         )
     if 0 in array.shape:
-        raise DataError(f"{array.what} is empty: shape {list(array.shape)}.")
+        raise DataError(
+            f"{array.what} is empty: shape {list(array.shape)}; expected at least one row and one "
+            "column. Name a data set that holds rows, or leave the family out (families)."
+        )
     return array.shape

@@ -21,7 +21,7 @@ from spinlock.data.sources import (
     num_bytes,
 )
 from spinlock.data.table import listed
-from spinlock.errors import DataError
+from spinlock.errors import DataConfigError, DataError
 
 FEATURES, LABELS = "features", "labels"
 # Where a family's array lies under /features/<family>, in order of preference.
@@ -118,7 +118,7 @@ class Hdf5Contents:
         if not isinstance(dataset, h5py.Dataset):
             if self._label is None or not self._label_required:
                 return None
-            raise DataError(
+            raise DataConfigError(
                 f"label_column is {path!r}, but {self.where} has no data set at that path."
             )
         array = self._array(path, dataset, may_be_text=True)

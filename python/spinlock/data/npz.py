@@ -24,7 +24,7 @@ from spinlock.data.sources import (
     num_bytes,
 )
 from spinlock.data.table import SEPARATOR, listed
-from spinlock.errors import DataError
+from spinlock.errors import DataConfigError, DataError
 
 FEATURES, NAMES, LABELS, SIZES = "features", "feature_names", "labels", "category_sizes"
 NAMES_SUFFIX = "_feature_names"
@@ -152,7 +152,7 @@ class NpzContents:
                 raise DataError(f"{where} holds two arrays named {name!r}; write it anew.")
             self._members[name] = member
         if label is not None and label not in self._members and selection.required:
-            raise DataError(
+            raise DataConfigError(
                 f"label_column is {label!r}, but {where} holds no array of that name; it holds: "
                 f"{listed(list(self._members))}."
             )
@@ -270,7 +270,7 @@ def open_npz(path: Path, selection: Selection) -> Iterator[Contents]:
 def open_npy(path: Path, selection: Selection) -> Iterator[Contents]:
     """A ``.npy`` file as ``Contents``."""
     if selection.label is not None and selection.required:
-        raise DataError(
+        raise DataConfigError(
             f"label_column is {selection.label!r}, but {path} is a single array without labels; "
             "leave it out."
         )

@@ -80,7 +80,13 @@ def existing_file(path: Path, given: str) -> Path:
         raise DataError(f"dataset_path {given!r} cannot be opened: {error}.") from error
     if not exists:
         where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
-        raise DataError(f"dataset_path {given!r}: there is no such file{where}.")
+        raise DataError(
+            f"dataset_path {given!r}: there is no such file{where}. Correct the path; it may be a "
+            "file, a pattern such as 'runs/*.parquet', a folder or 'builtin:<name>'."
+        )
     if not regular:
-        raise DataError(f"dataset_path {given!r} is not a regular file.")
+        raise DataError(
+            f"dataset_path {given!r} is not a regular file (a pipe or a device); expected one "
+            "that can be read twice: copy it into a file first."
+        )
     return path

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from spinlock.data.columns import likely_names
 from spinlock.data.table import SEPARATOR, listed
-from spinlock.errors import DataError
+from spinlock.errors import DataConfigError
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +35,16 @@ class Selection:
         """Checked.
 
         Raises:
-            DataError: a text instead of a list, or an empty name.
+            DataConfigError: a text instead of a list, or an empty name.
         """
         if isinstance(exclude, str):
-            raise DataError(f"exclude_columns is {exclude!r}; expected a list of names or globs.")
+            raise DataConfigError(
+                f"exclude_columns is {exclude!r}; expected a list of names or globs."
+            )
         if "" in exclude or label == "":
-            raise DataError("exclude_columns and label_column expect names; got an empty text.")
+            raise DataConfigError(
+                "exclude_columns and label_column expect names; got an empty text."
+            )
         return cls(tuple(exclude), label, required)
 
     def excludes(self, name: str) -> bool:
@@ -54,13 +58,13 @@ class Selection:
         """Refuse entries that no column of ``names`` or of the file has met.
 
         Raises:
-            DataError: names them, with what may be meant.
+            DataConfigError: names them, with what may be meant.
         """
         unused = [pattern for pattern in self.exclude if pattern not in self.used]
         if unused and self.required:
             likely = likely_names(unused[:5], names[:2000])
             meant = f" Perhaps {listed(list(likely.values()))}?" if likely else ""
-            raise DataError(
+            raise DataConfigError(
                 f"exclude_columns names {listed(unused)}, but no column of {where} is called "
                 f"that.{meant} Columns have the form 'family{SEPARATOR}name'."
             )

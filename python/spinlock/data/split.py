@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from spinlock.errors import ConfigError, DataError
+from spinlock.errors import ConfigError, DataConfigError, DataError
 
 Rows = NDArray[np.int64]
 
@@ -19,7 +19,8 @@ def split_rows(num_rows: int, validation_split: float, seed: int) -> tuple[Rows,
 
     Raises:
         ConfigError: a share outside [0, 1), or a seed that numpy does not take.
-        DataError: fewer than 2 rows would be left for training.
+        DataConfigError: a share that leaves fewer than 2 rows for training.
+        DataError: fewer than 2 rows in all.
 
     >>> training, validation = split_rows(6, 0.4, seed=0)
     >>> training.tolist(), validation.tolist()
@@ -34,10 +35,11 @@ def split_rows(num_rows: int, validation_split: float, seed: int) -> tuple[Rows,
         raise ConfigError(f"random_seed is {seed}; expected -1000 to 4294966295.")
     num_validation = int(validation_split * num_rows)
     if num_rows - num_validation < 2:
-        raise DataError(
-            f"{num_rows} rows with validation_split {validation_split} leave "
-            f"{max(num_rows - num_validation, 0)} for training; at least 2 are needed. Lower "
-            "training.validation_split or give more rows."
+        kind = DataError if num_rows < 2 else DataConfigError
+        raise kind(
+            f"{num_rows} {'row' if num_rows == 1 else 'rows'} with validation_split "
+            f"{validation_split} leave {max(num_rows - num_validation, 0)} for training; "
+            "at least 2 are needed. Lower training.validation_split or give more rows."
         )
     shuffled = np.random.RandomState(1000 + seed).permutation(num_rows).astype(np.int64)
     return shuffled[num_validation:], shuffled[:num_validation]

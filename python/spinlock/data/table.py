@@ -61,6 +61,17 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(shown) or "none"
 
 
+def check_name(name: str, family: str) -> None:
+    """Refuse a column name that is not ``family::name``, or could not be printed or stored."""
+    prefix = family + SEPARATOR
+    if not family or not name.startswith(prefix) or name == prefix:
+        raise DataError(
+            f"column {name!r} of family {family!r} is misnamed; column names have the form "
+            f"'family{SEPARATOR}name' with neither part empty."
+        )
+    check_characters(name)
+
+
 def check_characters(name: str) -> None:
     """Refuse a family or column name that could not be printed or stored safely."""
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
@@ -240,13 +251,7 @@ def _check_names(names: tuple[str, ...], families: tuple[str, ...], num_features
             f"{len(families)} families were given; each column needs one of both."
         )
     for name, family in zip(names, families, strict=True):
-        prefix = family + SEPARATOR
-        if not family or not name.startswith(prefix) or name == prefix:
-            raise DataError(
-                f"column {name!r} of family {family!r} is misnamed; column names have the form "
-                f"'family{SEPARATOR}name' with neither part empty."
-            )
-        check_characters(name)
+        check_name(name, family)
     if len(set(names)) != len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise DataError(
