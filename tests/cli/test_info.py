@@ -65,6 +65,19 @@ def test_as_json(run_command: RunCommand, run: Path) -> None:
     assert found["data"]["rows"] == {"training": 160, "validation": 40}
 
 
+@pytest.mark.parametrize("name", ["training_state.safetensors", "model.safetensors"])
+def test_a_checkpoint_that_lacks_a_file(
+    run_command: RunCommand, run: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "epoch_0002"
+    shutil.copytree(run / "epoch_0002", folder)
+    (folder / name).unlink()
+    ended = run_command("info", folder)
+    assert (ended.code, ended.out) == (1, "")
+    says = f"error: the checkpoint '{folder}' lacks '{name}': it is incomplete; use another one\n"
+    assert ended.err == says
+
+
 def test_a_model_without_training_state(run_command: RunCommand, run: Path, tmp_path: Path) -> None:
     save_model(load_model(run), tmp_path / "mine")
     ended = run_command("info", tmp_path / "mine")

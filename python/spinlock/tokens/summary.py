@@ -11,7 +11,7 @@ from typing import Any
 
 from spinlock.tokens.files import open_tokens
 from spinlock.training.folder import position
-from spinlock.training.manifest import MANIFEST, listed_files
+from spinlock.training.manifest import MANIFEST, file_sizes
 from spinlock.training.saved import SavedModel
 
 
@@ -51,13 +51,12 @@ def with_folder(summary: Mapping[str, Any], saved: SavedModel) -> dict[str, Any]
     """A model's summary with what its checkpoint folder is: versions, sizes, whether it resumes.
 
     Raises:
-        CheckpointError: the folder is not a checkpoint any more.
+        CheckpointError: the folder is not a checkpoint any more, or lacks a file.
     """
     folder = saved.path
     assert folder is not None, "a model in memory has no folder"
-    names = [*sorted(listed_files(folder)), MANIFEST]
+    sizes = file_sizes(folder)
     manifest = json.loads((folder / MANIFEST).read_bytes())
-    sizes = {name: (folder / name).stat().st_size for name in names}
     return {
         "checkpoint": {
             "path": str(folder),

@@ -43,6 +43,21 @@ def listed_files(folder: Path) -> set[str]:
     return set(_read_manifest(folder)["sha256"])
 
 
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file that a checkpoint's manifest lists, and of the manifest.
+
+    Raises:
+        CheckpointError: as :func:`listed_files`, or a file is missing.
+    """
+    sizes = {}
+    for name in [*sorted(listed_files(folder)), MANIFEST]:
+        try:
+            sizes[name] = (folder / name).stat().st_size
+        except OSError as error:
+            raise _lacks(folder, name) from error
+    return sizes
+
+
 def read_files(
     folder: Path, names: Sequence[str], *, since_version_2: Sequence[str] = ()
 ) -> dict[str, bytes]:
@@ -64,9 +79,7 @@ def read_files(
         expected = manifest["sha256"].get(name)
         data = _read(folder / name)
         if expected is None or data is None:
-            raise CheckpointError(
-                f"the checkpoint '{folder}' lacks '{name}': it is incomplete; use another one"
-            )
+            raise _lacks(folder, name)
         if expected != _digest(data):
             raise CheckpointError(
                 f"'{folder / name}' is damaged: {len(data)} bytes that do not match the "
@@ -74,6 +87,12 @@ def read_files(
             )
         files[name] = data
     return files
+
+
+def _lacks(folder: Path, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint '{folder}' lacks '{name}': it is incomplete; use another one"
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
