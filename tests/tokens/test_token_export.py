@@ -198,3 +198,14 @@ def test_a_full_disk_leaves_the_old_file(
         export_files.write_export(saved, target, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
     assert target.read_text() == "old"
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_values_near_the_end_of_float32_are_tried_as_well() -> None:
+    rows = np.random.default_rng(0).normal(size=(120, 6))
+    rows[:, 0] *= 1e37
+    tokenizer = FeatureTokenizer(num_epochs=1, num_categories=1)
+    saved = tokenizer.fit(rows).saved_
+    tried = export.random_rows(saved, 512)
+    assert np.isfinite(tried[:, 0]).mean() > 0.9
+    assert len(export.export_encoder(saved)) > 0

@@ -105,12 +105,14 @@ def random_rows(saved: SavedModel, count: int, seed: int = 0) -> NDArray[np.floa
     generator = np.random.default_rng(seed)
     sizes = saved.contract.codebook_sizes
     ordinary = Codec(saved).decode(generator.integers(0, sizes, (count, len(sizes))))
-    scale = np.nan_to_num(ordinary).std(axis=0) + 1e-3
+    # In float64: values near the end of float32's range have squares beyond it.
+    scale = np.nan_to_num(ordinary).std(axis=0, dtype=np.float64) + 1e-3
     rows = ordinary + scale * generator.normal(size=ordinary.shape)
     draw = generator.random(rows.shape)
     rows = np.where(draw < 0.02, np.nan, rows)
     rows = np.where((draw > 0.02) & (draw < 0.03), np.inf, rows)
-    return np.where((draw > 0.03) & (draw < 0.04), rows * 1e3, rows).astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 means infinite, which a row may be
+        return np.where((draw > 0.03) & (draw < 0.04), rows * 1e3, rows).astype(np.float32)
 
 
 def _program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
