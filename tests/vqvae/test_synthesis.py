@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from spinlock.errors import InputError
-from spinlock.vqvae import CategoricalVQVAEConfig, build_vqvae
+from spinlock.vqvae import CategoricalVQVAEConfig, build_vqvae, synthesis
+from spinlock.vqvae.synthesis import swept_tokens
 from swept_models import FORMS, FULL, errors, plain_sweep, rows, trained
 
 
@@ -51,6 +52,44 @@ def test_no_row_becomes_worse_and_many_become_better(hierarchy: str, seed: int) 
         assert errors(model, x, twice).sum() <= after.sum()
     assert torch.equal(model.get_tokens(x, sweeps=1), model.sweep(x, model.get_tokens(x)))
     assert torch.equal(model.get_tokens(x, sweeps=0), model.get_tokens(x))
+
+
+@pytest.mark.parametrize("limit", [None, 1.1])
+@pytest.mark.parametrize("hierarchy", FORMS)
+def test_sweeps_end_when_one_changes_nothing(
+    hierarchy: str, limit: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the tokens are those of all the sweeps."""
+    model, x = trained(hierarchy), rows(64)
+    start = model.get_tokens(x)
+    with torch.no_grad():
+        tables, candidates = model._decoder_tables()
+    expected, changing = start, 0
+    for _ in range(40):
+        swept = swept_tokens(
+            x,
+            expected,
+            tables,
+            1,
+            candidates=candidates,
+            own_error_limit=limit,
+            bounded_by=start,
+        )
+        changing += int(not torch.equal(swept, expected))
+        expected = swept
+    visits = 0
+    original = synthesis._stepped
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal visits
+        visits += 1
+        return original(*arguments)
+
+    monkeypatch.setattr(synthesis, "_stepped", counted)
+    found = swept_tokens(x, start, tables, 40, candidates=candidates, own_error_limit=limit)
+    assert torch.equal(found, expected)
+    assert changing < 39
+    assert visits == (changing + 1) * len(tables.quantizers)
 
 
 @pytest.mark.parametrize("hierarchy", FORMS)

@@ -28,11 +28,12 @@ def swept_tokens(
 ) -> Tensor:
     """Tokens whose decoded rows come closer to ``x``, quantizer by quantizer.
 
-    A sweep visits every quantizer once.  Among its codes those are tried whose direct share is
-    nearest to what the present error leaves of the category's own features; each is decoded with
-    all other tokens as they are, and one takes the present code's place where the squared error
-    over all features becomes smaller (iterated conditional modes, Besag 1986; analysis by
-    synthesis, Schroeder & Atal 1985).  Rows do not depend on one another.
+    A sweep visits every quantizer once; one that changes no row is the last.  Among the codes of a
+    quantizer those are tried whose direct share is nearest to what the present error leaves of the
+    category's own features; each is decoded with all other tokens as they are, and one takes the
+    present code's place where the squared error over all features becomes smaller (iterated
+    conditional modes, Besag 1986; analysis by synthesis, Schroeder & Atal 1985).  Rows do not
+    depend on one another.
 
     Args:
         x: features ``[B, N]``.
@@ -79,6 +80,7 @@ def _swept(
     bound: OwnBound | None,
 ) -> Tensor:
     for _ in range(sweeps):
+        start = list(columns)
         # Summed anew in every sweep, so that rounding does not add up.
         before = tables.hidden_bias.expand(len(x), -1).clone()
         target = x - tables.bias  # what is left for the hidden layer
@@ -93,6 +95,9 @@ def _swept(
             tried = min(candidates - 1, len(book.hidden) - 1)
             if tried > 0:
                 columns[q], state = _stepped(columns[q], state, book, tables.weight, tried, bound)
+        # A sweep depends on its tokens alone: the next would change nothing either.
+        if all(torch.equal(was, now) for was, now in zip(start, columns, strict=True)):
+            break
     return torch.stack(columns, 1)
 
 
