@@ -27,10 +27,18 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         read_category_file(str(tmp_path / "c.yaml"))
 
 
+@pytest.mark.parametrize("name", ["", "a\\nb", "a\\x1b[31m"])
+def test_a_category_without_a_name_that_can_be_printed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "c.yaml").write_text(f'"{name}": ["*"]')
+    with pytest.raises(ConfigError, match=r"c\.yaml'.*names of categories .* got .*; give"):
+        read_category_file(str(tmp_path / "c.yaml"))
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match=r"training\.category_file") as caught:
             read_category_file(str(path))
+        assert "configuration file" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

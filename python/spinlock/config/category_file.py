@@ -22,7 +22,7 @@ def read_category_file(path: str) -> dict[str, list[str]]:
     """
     file = Path(expand_user(path, _KEY))
     source = f"{_KEY} '{file}'"
-    tree = read_yaml(read_file(file), source)
+    tree = read_yaml(read_file(file, _KEY), source)
     expected = "expected {category: [column, ...]}, columns as names or globs"
     if not isinstance(tree, Mapping) or not tree:
         raise ConfigError(f"{source}: {expected}, got {shown(tree)}")
@@ -30,7 +30,12 @@ def read_category_file(path: str) -> dict[str, list[str]]:
     for category, entries in tree.items():
         columns = [entries] if isinstance(entries, str) else entries
         text = isinstance(columns, list) and all(isinstance(c, str) and c for c in columns)
-        if not category or not text or not columns:
+        if not category or not str(category).isprintable():
+            raise ConfigError(
+                f"{source}: expected names of categories as text that can be printed, got "
+                f"{category!r}; give that category a name"
+            )
+        if not text or not columns:
             raise ConfigError(f"{source}: {expected}, got {shown(entries)} for {category!r}")
         mapping[str(category)] = list(columns)
     return mapping

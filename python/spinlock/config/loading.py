@@ -78,14 +78,24 @@ def make_config(
     return validate(resolved, source, problems)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, key: str | None = None) -> bytes:
+    """The bytes of a file, of which ``key`` names another one than the configuration.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    what = "the configuration file" if key is None else f"the file of {key}"
     try:
         with path.open("rb") as file:
             # One byte more than is allowed, so that endless files end here as well.
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
+        if key is not None:
+            raise ConfigError(
+                f"{key}: there is no file '{path}'{where}; correct the path, or write that file"
+            ) from error
         raise ConfigError(f"there is no configuration file '{path}'{where}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read the configuration file '{path}': {reason}") from error
+        raise ConfigError(f"cannot read {what} '{path}': {reason}") from error

@@ -35,6 +35,7 @@ _REMEDIES = {
     "expected ',' or": "close the bracket, or separate entries with commas",
     "while scanning a quoted scalar": "close the quotes",
     "expected a single document": "remove what follows the second '---'",
+    "while scanning an alias": "quote text that starts with *, such as '*'",
     "undefined alias": "define &name before *name, or quote text that starts with *",
 }
 
