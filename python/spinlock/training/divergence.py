@@ -41,7 +41,8 @@ def require_finite_state(model: nn.Module, epoch: int, remedy: str) -> None:
 def remedy_for(settings: TrainingConfig, checkpoint: Path | None) -> str:
     """What to change, and what is left."""
     kept = f"; '{checkpoint}' is intact" if checkpoint else ""
+    clip = "null" if settings.gradient_clip is None else f"{settings.gradient_clip:g}"
     return (
         f"Lower training.learning_rate (now {settings.learning_rate:g}) or set "
-        f"training.gradient_clip (now {settings.gradient_clip}){kept}."
+        f"training.gradient_clip (now {clip}){kept}."
     )

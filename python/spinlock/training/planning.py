@@ -27,7 +27,7 @@ from spinlock.data.normalisation import Normaliser
 from spinlock.errors import ConfigError
 from spinlock.training.callbacks import Event
 from spinlock.training.preprocessing import Matrix
-from spinlock.training.wording import counted
+from spinlock.training.wording import counted, keys_of_model
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
@@ -97,6 +97,7 @@ def precompute_compression_ratios(
     return plan_from_statistics(config, groups, statistics)
 
 
+@keys_of_model()
 def plan_from_statistics(
     config: TrainConfig, groups: CategoryGroups, statistics: TrainingStatistics
 ) -> CompressionPlan:
