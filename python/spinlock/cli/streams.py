@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+from pathlib import Path
 from typing import TextIO
 
 
@@ -14,6 +16,24 @@ class OutputLost(Exception):
         self.cause = cause
         reason = cause.strerror or str(cause) or type(cause).__name__
         super().__init__(f"cannot write to standard output: {reason}")
+
+
+class ClosedStream(io.TextIOBase):
+    """Stands for a standard stream that the process was started without: every write fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The free descriptor would go to the next file that is opened, and prints of C with it.
+        self._placeholder = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Any would do."""
+        return "utf-8"
+
+    def write(self, text: str) -> int:  # noqa: ARG002
+        """Never takes anything."""
+        raise OSError(errno.EBADF, "it is closed")
 
 
 class Outlet(io.TextIOBase):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
 
-from spinlock.cli.streams import Outlet, OutputLost
+from spinlock.cli.streams import ClosedStream, Outlet, OutputLost
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,10 +101,15 @@ class Terminal:
 
 
 def prepare_streams() -> None:
-    """Makes stdout and stderr take any text: closed ones swallow it, narrow ones escape it."""
+    """Makes stdout and stderr take any text: narrow ones escape it, a closed stderr swallows it.
+
+    A closed stdout fails like a full one, for the result is lost with it.
+    """
+    if sys.stdout is None:
+        sys.stdout = cast(TextIO, ClosedStream())
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
