@@ -170,6 +170,7 @@ def test_data_that_are_gone_are_named_with_the_remedy(
         (("no-such.npz",), 1, "no-such.npz"),
         (("--html", "no/such/folder.html"), 2, "does not exist"),
         (("--html", "."), 2, "is a folder"),
+        (("--html", "rep.txt"), 2, "--html: 'rep.txt' must end in .html or .htm"),
         (("--device", "abacus"), 2, "abacus"),
     ],
 )

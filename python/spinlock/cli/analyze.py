@@ -32,7 +32,7 @@ def analyze(
         ),
     ] = False,
     figure: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FILE", help="Draw that curve into FILE, .svg or .png."),
     ] = None,
     overwrite: Annotated[
@@ -135,7 +135,7 @@ def print_analysis(
     terminal.finish()
 
 
-def _drawing(figure: Path, *, overwrite: bool) -> Path:
+def _drawing(figure: str, *, overwrite: bool) -> Path:
     """The file that ``--figure`` names, if a figure may be written there.
 
     Raises:
@@ -145,7 +145,7 @@ def _drawing(figure: Path, *, overwrite: bool) -> Path:
     from spinlock.report.files import check_replaceable
     from spinlock.report.html import require_report_libraries
 
-    path = Path(expand_user(str(figure), "--figure"))
+    path = Path(expand_user(figure, "--figure"))
     if path.suffix.lower() not in (".svg", ".png"):
         raise ConfigError(f"--figure: '{path}' must end in .svg or .png")
     require_report_libraries()

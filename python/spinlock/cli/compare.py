@@ -50,7 +50,7 @@ def compare(
         typer.Option(metavar="B", help="Bits per row for all; those of uniform if left out."),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="DIR", help="compare.json and compare.html; comparisons/<config>."),
     ] = None,
     input_path: opt.InputOption = None,
@@ -69,8 +69,10 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
-    verbose: opt.VerboseOption = False,
-    quiet: opt.QuietOption = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print a table of every single run as well.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts only.")] = False,
     traceback: opt.TracebackOption = False,  # noqa: ARG001
 ) -> None:
     """Compare strategies on the same splits, categories and bits.
@@ -98,11 +100,15 @@ def compare(
             folds=folds,
             bits=bits,
         )
-        folder = Path("comparisons") / config.stem if output is None else output
+        folder = (
+            Path("comparisons", Path(config).stem)
+            if output is None
+            else Path(expand_user(output, "--output"))
+        )
         _run(
             loaded,
             settings,
-            Path(expand_user(str(folder), "--output")),
+            folder,
             session,
             verbosity,
             fresh=fresh,

@@ -49,10 +49,10 @@ def diagnose(
         int | None, typer.Option(metavar="N", help="Measure a uniform sample of N rows.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a report with figures, one page.")
+        str | None, typer.Option(metavar="FILE", help="Write a report with figures, one page.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write every figure as SVG and PNG.")
+        str | None, typer.Option(metavar="DIR", help="Write every figure as SVG and PNG.")
     ] = None,
     overwrite: Annotated[
         bool,
@@ -78,24 +78,30 @@ def diagnose(
                 "--split is about the data set of the training run, of which DATA is another: "
                 "leave one of them out"
             )
-        html, figures = _path(html, "--html"), _path(figures, "--figures")
-        _check_outputs(html, figures, overwrite=overwrite)
+        from spinlock.config.paths import expand_user
+
+        checkpoint = expand_user(checkpoint, "CKPT")
+        data = None if data is None else expand_user(data, "DATA")
+        page, folder = _path(html, "--html"), _path(figures, "--figures")
+        _check_outputs(page, folder, overwrite=overwrite)
         _run(
-            checkpoint, data, split or _VALIDATION, max_rows, html, figures, device,
+            checkpoint, data, split or _VALIDATION, max_rows, page, folder, device,
             overwrite=overwrite, as_json=as_json, quiet=quiet, engine=engine, address=address,
         )  # fmt: skip
 
 
-def _path(given: Path | None, flag: str) -> Path | None:
+def _path(given: str | None, flag: str) -> Path | None:
     from spinlock.config.paths import expand_user
 
-    return None if given is None else Path(expand_user(str(given), flag))
+    return None if given is None else Path(expand_user(given, flag))
 
 
 def _check_outputs(html: Path | None, figures: Path | None, *, overwrite: bool) -> None:
-    """What can be known before the work: libraries, and what the outputs would replace."""
+    """What can be known before the work: names, libraries, and what the outputs would replace."""
     if html is None and figures is None:
         return
+    if html is not None and not html.is_dir() and html.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--html: '{html}' must end in .html or .htm: choose another name")
     from spinlock.report.files import check_replaceable
     from spinlock.report.html import require_report_libraries
 
@@ -113,7 +119,6 @@ def _run(
 ) -> None:  # fmt: skip
     from spinlock.cli.row_progress import RowProgress
     from spinlock.cli.terminal import Terminal
-    from spinlock.config.paths import expand_user
     from spinlock.engine import open_engine
     from spinlock.tokens.diagnosis_rows import diagnose as measure
     from spinlock.training.checkpoint import load_model
@@ -121,7 +126,7 @@ def _run(
 
     terminal = Terminal.open("quiet" if quiet else "normal")
     where = find_device(device)
-    saved = load_model(expand_user(checkpoint, "CKPT"))
+    saved = load_model(checkpoint)
     with (
         open_engine(engine, address) as worker,
         _source(saved, data, split, max_rows, terminal, worker) as source,
@@ -151,11 +156,10 @@ def _source(
             rows = own_rows(saved, split, max_rows=max_rows, on_event=told, engine=engine)
         yield rows
         return
-    from spinlock.config.paths import expand_user
     from spinlock.data.dataset import open_dataset
 
     with open_dataset(
-        expand_user(data, "DATA"),
+        data,
         saved.config.families,
         exclude_columns=saved.config.exclude_columns,
         label_column=saved.config.label_column,

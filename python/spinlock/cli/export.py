@@ -46,6 +46,7 @@ def export(
         from spinlock.config.paths import expand_user
         from spinlock.tokens.export_files import check_export
 
+        checkpoint = expand_user(checkpoint, "CKPT")
         target = Path(expand_user(output, "--output"))
         check_export(target, part, overwrite=overwrite)
         from spinlock.cli.terminal import Terminal
@@ -53,7 +54,7 @@ def export(
         from spinlock.training.checkpoint import load_model
 
         terminal = Terminal.open("quiet" if quiet else "normal")
-        saved = load_model(expand_user(checkpoint, "CKPT"))
+        saved = load_model(checkpoint)
         terminal.remark(f"exporting {saved.where}")
         written = write_export(
             saved,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,8 +32,9 @@ def _remember_traceback(context: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
+# Paths are text up to expand_user: Path("") is the current directory.
 ConfigOption = Annotated[
-    Path, typer.Option("--config", metavar="FILE", help="The configuration, a YAML file.")
+    str, typer.Option("--config", metavar="FILE", help="The configuration, a YAML file.")
 ]
 InputOption = Annotated[
     str | None,
@@ -121,7 +121,7 @@ def resume_folder(value: str) -> str:
 
 
 def load(
-    path: Path,
+    path: str,
     flags: Mapping[str, Any],
     assignments: Sequence[str] | None,
     *,
@@ -140,12 +140,13 @@ def load(
     """
     from spinlock.config import load_config, parse_assignment
     from spinlock.config.model import SAVED_KEYS
+    from spinlock.config.paths import expand_user
 
     overrides = [(KEYS[name], value) for name, value in flags.items() if value is not None]
     overrides += [parse_assignment(text) for text in assignments or ()]
     if recompute_ratios:
         overrides += [(f"model.{key}", None) for key in SAVED_KEYS]
-    return load_config(path, overrides)
+    return load_config(expand_user(path, "--config"), overrides)
 
 
 def verbosity(config: TrainConfig, *, verbose: bool, quiet: bool) -> str:
