@@ -137,6 +137,73 @@ def test_missing_files_and_places(
     assert says in ended.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["encode", "ckpt", "data.npz", "-o", ""], "--output"),
+        (["encode", "", "data.npz", "-o", "t.npz"], "CKPT"),
+        (["encode", "ckpt", "", "-o", "t.npz"], "DATA"),
+        (["decode", "ckpt", "t.npz", "--output="], "--output"),
+        (["decode", "", "t.npz", "-o", "x.csv"], "CKPT"),
+        (["decode", "ckpt", "", "-o", "x.csv"], "TOKENS"),
+        (["export", "ckpt", "-o", ""], "--output"),
+        (["export", "", "-o", "out"], "CKPT"),
+        (["diagnose", ""], "CKPT"),
+        (["diagnose", "ckpt", ""], "DATA"),
+        (["diagnose", "ckpt", "--html", ""], "--html"),
+        (["diagnose", "ckpt", "--figures", ""], "--figures"),
+        (["info", ""], "PATH"),
+        (["info", "t.npz", "--checkpoint", ""], "--checkpoint"),
+        (["train-vqvae", "--config", ""], "--config"),
+        (["analyze", "--config", ""], "--config"),
+        (["analyze", "--config", "x.yaml", "--figure", ""], "--figure"),
+        (["compare", "--config", ""], "--config"),
+        (["compare", "--config", "x.yaml", "--output", ""], "--output"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_directory(
+    arguments: list[str], flag: str, run_command: RunCommand, config_file: Path, tmp_path: Path
+) -> None:
+    assert config_file.name == "x.yaml"
+    before = sorted(tmp_path.iterdir())
+    ended = run_command(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: {flag}: expected a file or folder, got text without a ch")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("assignment", "code", "says"),
+    [
+        ("families={nope: {}}", 2, "has no family 'nope'"),
+        ("families={shape: {encoder: nope}}", 2, "encoder 'nope', which is not known"),
+        ("exclude_columns=[nope]", 2, "exclude_columns names nope"),
+        ("exclude_columns=['*']", 2, "leaves no column"),
+        ("exclude_columns=[*]", 2, "quote text that starts with *, such as '*'"),
+        ("label_column=nope", 2, "label_column is 'nope'"),
+        ("training.validation_split=0.999", 2, "leave 1 for training"),
+        ("training.category_assignment=manual", 2, "category_file: missing"),
+        ("model.levels={nope: [{latent_dim: 2}]}", 2, "model.levels: given for unknown nope"),
+        ("model.compression_ratios={shape: [0.5]}", 2, "model.compression_ratios: missing for"),
+    ],
+)
+def test_a_key_that_the_data_cannot_meet_is_a_configuration_error(
+    assignment: str, code: int, says: str, run_command: RunCommand, config_file: Path
+) -> None:
+    ended = run_command("analyze", "--config", config_file, "-q", "--set", assignment)
+    assert (ended.code, ended.out) == (code, "")
+    assert says in ended.err
+
+
+def test_a_category_file_that_is_not_there(run_command: RunCommand, config_file: Path) -> None:
+    keys = ["training.category_assignment=manual", "training.category_file=nope.yaml"]
+    sets = [word for key in keys for word in ("--set", key)]
+    ended = run_command("analyze", "--config", config_file, *sets)
+    assert ended.code == 2
+    assert "training.category_file: there is no file 'nope.yaml' (looked in " in ended.err
+    assert "configuration file" not in ended.err
+
+
 def test_a_configuration_that_is_not_there(run_command: RunCommand) -> None:
     ended = run_command("analyze", "--config", "none.yaml")
     assert ended.code == 2
@@ -177,6 +244,20 @@ def test_a_reader_that_leaves() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="closes a POSIX descriptor")
-def test_streams_that_are_closed() -> None:
-    ended = subprocess.run(["sh", "-c", f"{shlex.join(spinlock('--help'))} >&- 2>&-"], check=False)
+def test_a_result_that_a_closed_stdout_loses(config_file: Path) -> None:
+    for arguments in (["--version"], ["analyze", "--config", str(config_file), "-q"]):
+        line = f"{shlex.join(spinlock(*arguments))} >&-"
+        ended = subprocess.run(
+            ["sh", "-c", line], cwd=config_file.parent, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (
+            1,
+            "error: cannot write to standard output: it is closed\n",
+        )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes a POSIX descriptor")
+def test_a_closed_stderr_is_no_error() -> None:
+    line = f"{shlex.join(spinlock('--version'))} 2>&-"
+    ended = subprocess.run(["sh", "-c", line], stdout=subprocess.DEVNULL, check=False)
     assert ended.returncode == 0

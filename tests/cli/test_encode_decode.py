@@ -134,6 +134,16 @@ BAD = {
     "exists": (["encode", "RUN", "DATA", "-o", "mine.npz"], 2, "exists already"),
     "itself": (["encode", "RUN", "DATA", "-o", "DATA", "--overwrite"], 2, "the file that is read"),
     "no folder": (["encode", "RUN", "DATA", "-o", "no/t.npz"], 2, "does not exist; make it first"),
+    "limit alone": (
+        ["encode", "RUN", "DATA", "-o", "t.npz", "--own-error-limit", "1.1"],
+        2,
+        "--own-error-limit 1.1 bounds what sweeps choose, and there are none: add --sweeps 2",
+    ),
+    "no engine": (
+        ["encode", "RUN", "DATA", "-o", "t.npz", "--engine", ""],
+        2,
+        "--engine is ''; expected one of local, ray",
+    ),
     "device": (["encode", "RUN", "DATA", "-o", "t.npz", "--device", "tpu"], 2, "device"),
     "no checkpoint": (["encode", "nowhere", "DATA", "-o", "t.npz"], 1, "holds no checkpoint"),
     "no data": (["encode", "RUN", "nowhere.npz", "-o", "t.npz"], 1, "nowhere.npz"),
@@ -213,6 +223,25 @@ def test_a_beam_is_asked_for_by_number(run_command: RunCommand, folder: Path) ->
     ended = run_command(*given, "none.npz", "--beam", "0")
     assert ended.code == 2
     assert "--beam" in ended.err
+
+
+def test_a_beam_through_levels_that_do_not_build_on_one_another(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    made = train_small(tmp_path / "own", hierarchy="independent")
+    ended = run_command("encode", made.folder, made.data, "-o", "t.npz", "--beam", "4")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--beam 4: " in ended.err
+    assert "has hierarchy 'independent'" in ended.err
+    assert not (tmp_path / "t.npz").exists()
+
+
+def test_one_row_is_no_rows(run_command: RunCommand, folder: Path, tmp_path: Path) -> None:
+    with np.load(folder / "data.npz") as archive:
+        arrays = {name: v[:1] if len(v) == 600 else v for name, v in archive.items()}
+    np.savez(tmp_path / "one.npz", **arrays)
+    assert run_command("encode", folder / "run", "one.npz", "-o", "t.npz").out.startswith("1 row x")
+    assert run_command("decode", folder / "run", "t.npz", "-o", "x.csv").out.startswith("1 row x")
 
 
 def test_sweeps_are_asked_for_by_number(run_command: RunCommand, folder: Path) -> None:

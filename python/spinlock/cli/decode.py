@@ -48,7 +48,7 @@ def decode(
     Tokens of another model are refused.
     """
     session = context.find_object(Session) or Session()
-    with session.reporting():
+    with session.reporting_termination():
         from spinlock.cli.row_progress import RowProgress
         from spinlock.cli.terminal import Terminal
         from spinlock.config.paths import expand_user
@@ -59,12 +59,13 @@ def decode(
         from spinlock.training.checkpoint import load_model
 
         terminal = Terminal.open("quiet" if quiet else "normal")
-        source, output = expand_user(tokens, "TOKENS"), expand_user(output, "--output")
+        checkpoint, source = expand_user(checkpoint, "CKPT"), expand_user(tokens, "TOKENS")
+        output = expand_user(output, "--output")
         require_folder(output, engine)
         path, folder = Path(output), names_folder(output)
         if not folder:
             check_output(path, DATA_ENDINGS, overwrite=overwrite, reads=source)
-        saved = load_model(expand_user(checkpoint, "CKPT"))
+        saved = load_model(checkpoint)
         with open_engine(engine, address) as worker, RowProgress(terminal) as bar:
 
             def on_progress(done: int, total: int | None) -> None:
@@ -90,6 +91,8 @@ def decode(
         elif quiet:
             terminal.result(str(place_of(written)))
         else:
-            place = told_place(written)
-            terminal.result(f"{written.rows:,} rows x {written.columns} columns: {place}")
+            from spinlock.training.wording import counted
+
+            rows, columns = counted(written.rows, "row"), counted(written.columns, "column")
+            terminal.result(f"{rows} x {columns}: {told_place(written)}")
         terminal.finish()

@@ -113,7 +113,7 @@ def encode(
     decoding it with another model.
     """
     session = context.find_object(Session) or Session()
-    with session.reporting():
+    with session.reporting_termination():
         from spinlock.cli.terminal import Terminal
         from spinlock.config.paths import expand_user
 
@@ -121,6 +121,11 @@ def encode(
         if restarts and not sweeps:
             raise ConfigError(
                 f"--restarts {restarts} begins sweeps anew, and there are none: add --sweeps 2"
+            )
+        if own_error_limit is not None and not sweeps:
+            raise ConfigError(
+                f"--own-error-limit {own_error_limit:g} bounds what sweeps choose, and there are "
+                "none: add --sweeps 2, or leave it out"
             )
         options = {
             "device": device,
@@ -132,11 +137,12 @@ def encode(
             "ignore_extra_columns": ignore_extra_columns,
             "overwrite": overwrite,
         }
+        checkpoint, data = expand_user(checkpoint, "CKPT"), expand_user(data, "DATA")
         output = expand_user(output, "--output")
         require_folder(output, engine)
         saved, written = _encode(
-            expand_user(checkpoint, "CKPT"),
-            expand_user(data, "DATA"),
+            checkpoint,
+            data,
             output,
             terminal,
             options,
@@ -152,9 +158,12 @@ def encode(
         elif quiet:
             terminal.result(str(place_of(written)))
         else:
+            from spinlock.training.wording import counted
+
             contract = saved.contract
             terminal.result(
-                f"{written.rows:,} rows x {written.columns} tokens ({contract.bits:.2f} bits per "
+                f"{counted(written.rows, 'row')} x {counted(written.columns, 'token')} "
+                f"({contract.bits:.2f} bits per "
                 f"row, {contract.token_dtype}): {told_place(written)}"
             )
         terminal.finish()
@@ -176,6 +185,12 @@ def _encode(
     if not folder:
         check_output(path, ENDINGS, overwrite=options["overwrite"], reads=source)
     saved = load_model(checkpoint)
+    hierarchy = saved.config.model.hierarchy
+    if options["beam"] > 1 and hierarchy != "residual":
+        raise ConfigError(
+            f"--beam {options['beam']}: {saved.where} has hierarchy '{hierarchy}', whose levels "
+            "do not build on one another: expected 1; leave it out"
+        )
     with open_engine(engine, address) as worker, RowProgress(terminal) as bar:
 
         def on_progress(done: int, total: int | None) -> None:

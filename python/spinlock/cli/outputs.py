@@ -27,8 +27,11 @@ def require_folder(output: str, engine: str) -> None:
     """Refuses one file for an engine that shares work out by files.
 
     Raises:
-        ConfigError: one file, and another engine than this process.
+        ConfigError: an unknown engine, or one file and another engine than this process.
     """
+    from spinlock.engine import check_engine
+
+    check_engine(engine)
     if engine != "local" and not names_folder(output):
         raise ConfigError(
             f"--engine {engine} writes one file for each file of the data: let --output "

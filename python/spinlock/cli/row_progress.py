@@ -69,9 +69,9 @@ def amount(done: int, total: int | None) -> str:
     ('1,500 of 3,000 rows (50%)', '1,500 rows', '0 of 0 rows')
     """
     if total is None:
-        return f"{done:,} rows"
+        return f"{done:,} {'row' if done == 1 else 'rows'}"
     share = f" ({100 * done // total}%)" if total else ""
-    return f"{done:,} of {total:,} rows{share}"
+    return f"{done:,} of {total:,} {'row' if total == 1 else 'rows'}{share}"
 
 
 class _Bar:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -17,7 +18,7 @@ from spinlock.cli.streams import Outlet, OutputLost
 from spinlock.distributed.speaker import may_speak
 from spinlock.errors import ConfigError, SpinlockError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 _OUT_OF_MEMORY = (
     "out of memory: use fewer rows (max_samples), fewer columns (families), a narrower model "
@@ -32,6 +33,10 @@ _ALLOCATION = (
     "std::bad_alloc",
     "Storage size calculation overflowed",
 )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which whatever cleans up after Ctrl-C cleans up after as well."""
 
 
 @dataclass
@@ -62,6 +67,10 @@ class Session:
             self._fail(str(error), USAGE)
         except SpinlockError as error:
             self._fail(str(error), FAILED)
+        except Terminated:
+            self.ignore_interrupts()
+            say("stopped by SIGTERM; nothing unfinished is left: run the command again")
+            raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
             self.stop_interrupted()
         except OutputLost as error:
@@ -77,6 +86,24 @@ class Session:
                 "it arose, and report it with that output.",
                 FAILED,
             )
+
+    @contextmanager
+    def reporting_termination(self) -> Iterator[None]:
+        """:meth:`reporting`, and SIGTERM ends the command as Ctrl-C does, without leavings.
+
+        A second one ends the process at once.  A signal that is ignored, or that has a handler
+        already, keeps it.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        mine = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with self.reporting():
+            if mine:
+                signal.signal(signal.SIGTERM, _terminate)
+            try:
+                yield
+            finally:
+                if mine:
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def stop_interrupted(self) -> None:
         """Ends an interrupted command; says how to go on.
@@ -110,6 +137,11 @@ class Session:
             self.ignore_interrupts()
             say(f"error: {message}")
         raise typer.Exit(code)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
 
 
 def say(message: str) -> None:

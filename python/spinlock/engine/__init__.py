@@ -1,7 +1,7 @@
 """Passes over data: the same work on every part, here or on a cluster, put together in order."""
 
 from spinlock.engine.engine import IN_PROCESS, Engine, InProcess, Part, Tell, silent
-from spinlock.engine.opening import ENGINES, open_engine
+from spinlock.engine.opening import ENGINES, check_engine, open_engine
 from spinlock.engine.reduction import Mergeable, map_reduce
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Mergeable",
     "Part",
     "Tell",
+    "check_engine",
     "map_reduce",
     "open_engine",
     "silent",

@@ -11,6 +11,16 @@ from spinlock.errors import ConfigError
 ENGINES = ("local", "ray")
 
 
+def check_engine(name: str) -> None:
+    """Refuses what is no engine.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"--engine is {name!r}; expected one of {', '.join(ENGINES)}")
+
+
 @contextmanager
 def open_engine(name: str = "local", address: str | None = None) -> Iterator[Engine]:
     """The engine of that name, until the end of the block.
@@ -25,8 +35,7 @@ def open_engine(name: str = "local", address: str | None = None) -> Iterator[Eng
         ConfigError: an unknown name, an address for another engine, Ray is not installed, or there
             is no cluster at that address.
     """
-    if name not in ENGINES:
-        raise ConfigError(f"--engine is {name!r}; expected one of {', '.join(ENGINES)}")
+    check_engine(name)
     if name == "local":
         if address is not None:
             raise ConfigError(
