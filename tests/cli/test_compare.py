@@ -135,6 +135,12 @@ def test_one_message_and_no_traceback(
     assert ended.out == ""
 
 
+def test_help_says_what_the_page_says_of_verbose_and_quiet(run_command: RunCommand) -> None:
+    words = " ".join(run_command("compare", "--help").out.split())
+    assert "Print a table of every single run as well." in words
+    assert "Print the verdicts only." in words
+
+
 def test_wrong_names_are_found_before_torch_is_loaded(config_file: Path) -> None:
     code = (
         "import sys; from spinlock.cli.main import main; code = main(sys.argv[1:]);"

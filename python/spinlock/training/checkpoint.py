@@ -160,6 +160,7 @@ def load_model(path: str | Path) -> SavedModel:
 
     Raises:
         CheckpointError: missing, damaged, foreign or of a newer format.
+        ConfigError: an empty path.
     """
     folder = find_checkpoint(Path(expand_user(str(path), "path")))
     names = [MODEL, CONFIG, *PREPROCESSING, METRICS, HISTORY]
