@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from .bank import CODE, DIM, FIELDS, INPUT, SIZES, STRIDE, WEIGHT
+from .row_tiles import row_tile
 
 __all__ = ["accumulate_codes", "fixed_exponent", "power_of_two"]
 
@@ -35,7 +36,8 @@ def accumulate_codes(
     x_ptr,
     x_stride,
     table_ptr,
-    tiles_ptr,
+    members_ptr,
+    num_members,
     chosen_ptr,
     peaks_ptr,
     sums_ptr,
@@ -45,7 +47,7 @@ def accumulate_codes(
     LOG_ROWS: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    """Program t adds row tile ``tiles[t]`` to int64 [weight_size], zero at first.
+    """A program adds one ``row_tile`` to int64 [weight_size], zero at first.
 
     Args:
         chosen_ptr: int32 [Q, num_rows], codes, -1 for rows that are left out.
@@ -53,9 +55,7 @@ def accumulate_codes(
         LOG_ROWS: at least log2 of num_rows.
         ALIGNED: columns, strides and dims are multiples of 4.
     """
-    tile = tl.program_id(0)
-    q = tl.load(tiles_ptr + 2 * tile)
-    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    q, row0 = row_tile(members_ptr, num_members, BLOCK_ROWS)
     entry = table_ptr + q * FIELDS
     column = tl.load(entry + INPUT)
     dim = tl.load(entry + DIM).to(tl.int32)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import triton.language as tl
@@ -13,8 +14,13 @@ from torch import Tensor
 __all__ = [
     "BLOCK_CODES",
     "BLOCK_DIMS",
+    "GROUP",
+    "GROUPED",
     "MANY_CODES",
+    "PACK_CODES",
+    "REFRESH_CODES",
     "Bank",
+    "Members",
     "make_bank",
     "packed_codes",
 ]
@@ -27,6 +33,13 @@ BLOCK_CODES = 64
 MANY_CODES = 1024
 # Still larger ones are scanned whole: numbers of two codes must fit 20 bits.
 MOST_CODES = 1 << 19
+# Where keeping books per code would cost more than the products: groups of GROUP blocks.
+GROUPED = {(16, True), (32, True), (64, True)}
+GROUP = 4
+# Codes of one packing program, for narrow ones and for wide; and of one refreshing program, for sums
+# in fixed point and for partial sums of many slabs, which take time to add up.
+PACK_CODES = (32, 8)
+REFRESH_CODES = (16, 4)
 
 # Arguments that differ from call to call: a kernel compiled for one batch serves all of them.
 SIZES = [
@@ -56,9 +69,28 @@ WIDTH = tl.constexpr(10)
 FIELDS = tl.constexpr(11)
 
 
+class Members(NamedTuple):
+    """The quantizers that a launch works on.
+
+    Attributes:
+        quantizers: their numbers; tiles of the same rows are begun in this order.
+        table: the same, int32 [n] on the device.
+    """
+
+    quantizers: tuple[int, ...]
+    table: Tensor
+
+    def grid(self, num_rows: int, block_rows: int) -> tuple[int]:
+        """Programs that do each quantizer's rows, ``block_rows`` at a time; see ``row_tile``."""
+        return (-(-num_rows // block_rows) * len(self.quantizers),)
+
+
 @dataclass(frozen=True, eq=False)
 class Bank:
     """Q codebooks of K_q codes of D_q dims, as kernels see them.
+
+    Everything on the device is made with the bank and stays as it is: captured graphs, and launches
+    on other streams, know no more of it than its addresses.
 
     Two codebooks, 5 codes of 6 dims (8 apart) and 100 codes of 3 dims (4 apart), on the CPU:
 
@@ -67,8 +99,10 @@ class Bank:
     [[0, 6, 5, 0, 8, 0], [6, 3, 100, 48, 4, 5]]
     >>> bank.table[:, 6:].tolist()  # packed element, packed size, norm, centre, width
     [[0, 64, 0, 0, 16], [1024, 128, 64, 16, 16]]
-    >>> bank.buckets  # (packed width, many codes) -> quantizers, most codes first
-    {(16, False): (1, 0)}
+    >>> bank.buckets[16, False].quantizers  # of packed width 16 and few codes: most codes first
+    (1, 0)
+    >>> bank.refresh_tiles[16].tolist()[:3]  # quantizer, first code
+    [[0, 0], [1, 0], [1, 16]]
 
     Attributes:
         table: int64 [Q, 11] on the device; the columns are the constants above.
@@ -76,8 +110,13 @@ class Bank:
         total_codes, weight_size, input_width: of the whole bank.
         widest: the largest stride.
         packed_size, norm_size, centre_size: of the first pass's buffers, in elements.
+        every: all quantizers, as they come.
         buckets: (packed width, more than MANY_CODES) -> quantizers, largest codebook first.
+        grouped: those of GROUPED.
         unpacked: quantizers wider than the widest block, or with more than MOST_CODES codes.
+        pack_tiles: codes of a program -> int32 [n, 2] of (quantizer, first code) over all packed
+            codebooks.
+        refresh_tiles: the same over all codebooks as they are.
         aligned: every input column, stride and dim is a multiple of 4: 16-byte loads.
     """
 
@@ -91,20 +130,18 @@ class Bank:
     packed_size: int
     norm_size: int
     centre_size: int
-    buckets: dict[tuple[int, bool], tuple[int, ...]]
-    unpacked: tuple[int, ...]
+    every: Members
+    buckets: dict[tuple[int, bool], Members]
+    grouped: Members
+    unpacked: Members
+    pack_tiles: dict[int, Tensor]
+    refresh_tiles: dict[int, Tensor]
     aligned: bool
-    tiles: dict[tuple[Hashable, int, int], Tensor] = field(default_factory=dict)
 
     @property
     def num_quantizers(self) -> int:
         """Q."""
         return len(self.sizes)
-
-    @property
-    def every(self) -> range:
-        """All quantizers."""
-        return range(len(self.sizes))
 
     @cached_property
     def largest(self) -> int:
@@ -115,50 +152,6 @@ class Bank:
     def code_elements(self) -> int:
         """Sum of K_q * D_q."""
         return sum(k * d for k, d in zip(self.sizes, self.dims, strict=True))
-
-    def row_tiles(
-        self, quantizers: tuple[int, ...] | range, num_rows: int, block_rows: int
-    ) -> Tensor:
-        """int32 [T, 2] of (quantizer, first row); remembered.
-
-        All quantizers of the first rows come first: their columns lie side by side in memory.
-        """
-        key = (quantizers, num_rows, block_rows)
-        if key not in self.tiles:
-            if len(self.tiles) >= 64:
-                self.tiles.pop(next(iter(self.tiles)))  # batch sizes that vary without end
-            rows = torch.arange(0, num_rows, block_rows, dtype=torch.int32)
-            chosen = torch.tensor(quantizers, dtype=torch.int32)
-            table = torch.stack(
-                [chosen.repeat(len(rows)), rows.repeat_interleave(len(chosen))], dim=1
-            )
-            self.tiles[key] = table.to(self.table.device)
-        return self.tiles[key]
-
-    def code_tiles(self, block_codes: int) -> Tensor:
-        """int32 [T, 2] of (quantizer, first code) over all packed codebooks."""
-        key = ("codes", 0, block_codes)
-        if key not in self.tiles:
-            entries = [
-                (q, first)
-                for q, size in enumerate(self.sizes)
-                if _packed_width(size, self.dims[q])
-                for first in range(0, packed_codes(size), block_codes)
-            ]
-            self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
-        return self.tiles[key]
-
-    def refresh_tiles(self, block_codes: int) -> Tensor:
-        """int32 [T, 2] of (quantizer, first code) over all codebooks as they are."""
-        key = ("refresh", 0, block_codes)
-        if key not in self.tiles:
-            entries = [
-                (q, first)
-                for q, size in enumerate(self.sizes)
-                for first in range(0, size, block_codes)
-            ]
-            self.tiles[key] = torch.tensor(entries, dtype=torch.int32).to(self.table.device)
-        return self.tiles[key]
 
 
 def make_bank(
@@ -199,7 +192,13 @@ def make_bank(
             buckets.setdefault((width, size > MANY_CODES), []).append(q)
         else:
             unpacked.append(q)
+    ordered = {
+        bucket: tuple(sorted(members, key=lambda q: (-sizes[q], q)))
+        for bucket, members in sorted(buckets.items(), reverse=True)
+    }
+    grouped = tuple(q for bucket in ordered if bucket in GROUPED for q in ordered[bucket])
     fours = (*input_offsets, *dims, *strides, sum(dims))
+    padded_sizes = [0 if q in unpacked else packed_codes(size) for q, size in enumerate(sizes)]
     return Bank(
         table=torch.tensor(rows, dtype=torch.int64).to(device),
         sizes=tuple(sizes),
@@ -211,22 +210,34 @@ def make_bank(
         packed_size=packed,
         norm_size=norm,
         centre_size=centre,
-        buckets={
-            bucket: tuple(sorted(members, key=lambda q: (-sizes[q], q)))
-            for bucket, members in sorted(buckets.items(), reverse=True)
-        },
-        unpacked=tuple(unpacked),
+        every=_members(range(len(sizes)), device),
+        buckets={bucket: _members(members, device) for bucket, members in ordered.items()},
+        grouped=_members(grouped, device),
+        unpacked=_members(unpacked, device),
+        pack_tiles={step: _code_tiles(padded_sizes, step, device) for step in PACK_CODES},
+        refresh_tiles={step: _code_tiles(sizes, step, device) for step in REFRESH_CODES},
         aligned=all(value % 4 == 0 for value in fours),
     )
 
 
+def _members(quantizers: Iterable[int], device: torch.device | str) -> Members:
+    chosen = tuple(quantizers)
+    return Members(chosen, torch.tensor(chosen, dtype=torch.int32).to(device))
+
+
+def _code_tiles(sizes: Sequence[int], step: int, device: torch.device | str) -> Tensor:
+    """int32 [n, 2] of (quantizer, first code), ``step`` codes apart."""
+    entries = [(q, first) for q, size in enumerate(sizes) for first in range(0, size, step)]
+    return torch.tensor(entries, dtype=torch.int32).view(-1, 2).to(device)
+
+
 def packed_codes(size: int) -> int:
-    """Codes of a packed codebook: whole blocks, or whole groups of four blocks.
+    """Codes of a packed codebook: whole blocks, or whole groups of GROUP blocks.
 
     >>> [packed_codes(size) for size in (1, 64, 65, 1024, 1025)]
     [64, 64, 128, 1024, 1280]
     """
-    return _up(size, BLOCK_CODES if size <= MANY_CODES else 4 * BLOCK_CODES)
+    return _up(size, BLOCK_CODES if size <= MANY_CODES else GROUP * BLOCK_CODES)
 
 
 def _packed_width(size: int, dim: int) -> int:

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 from .bank import CODE, DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
+from .row_tiles import row_tile
 
 __all__ = ["gather_codes"]
 
@@ -20,7 +21,8 @@ def gather_codes(
     out_stride,
     weight_ptr,
     table_ptr,
-    tiles_ptr,
+    members_ptr,
+    num_members,
     indices_ptr,
     quantized_ptr,
     errors_ptr,
@@ -38,7 +40,7 @@ def gather_codes(
     KEEP_COUNTS: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    """Program t does row tile ``tiles[t]``; arguments as in ``quantize_small``, and
+    """A program does one ``row_tile``; arguments as in ``quantize_small``, and
 
     Args:
         counts_ptr: int32 [total_codes], zero at first.
@@ -48,9 +50,7 @@ def gather_codes(
         ema_counts_ptr, old_counts_ptr: the first is copied to the second if KEEP_COUNTS.
         ALIGNED: columns, strides and dims are multiples of 4.
     """
-    tile = tl.program_id(0)
-    q = tl.load(tiles_ptr + 2 * tile)
-    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    q, row0 = row_tile(members_ptr, num_members, BLOCK_ROWS)
     entry = table_ptr + q * FIELDS
     column = tl.load(entry + INPUT)
     dim = tl.load(entry + DIM).to(tl.int32)

@@ -122,9 +122,9 @@ def backward(
     if not rows.shape[0]:
         return grad
     grad_quantized = with_unit_stride(grad_quantized)
-    tiles = bank.row_tiles(bank.every, rows.shape[0], ROWS)
+    members = bank.every
     with on_device_of(rows):
-        launch_on(quantize_backward, (tiles.shape[0],))(
+        launch_on(quantize_backward, members.grid(rows.shape[0], ROWS))(
             rows,
             rows.stride(0),
             quantized,
@@ -136,7 +136,8 @@ def backward(
             grad,
             grad.stride(0),
             bank.table,
-            tiles,
+            members.table,
+            len(members.quantizers),
             rows.shape[0],
             BLOCK_ROWS=ROWS,
             BLOCK_DIM=_DIMS,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .bank import BLOCK_CODES, Bank, packed_codes
+from .bank import BLOCK_CODES, GROUP, GROUPED, PACK_CODES, Bank, Members, packed_codes
 from .common import (
     INTERPRETED,
     NO_FUSION,
@@ -63,11 +63,6 @@ TILES = {
 }
 # Where registers would not do on other architectures than the one that was measured (sm_90).
 WARPS_ELSEWHERE = {(64, True): 8, (256, False): 8}
-# Where keeping books per code would cost more than the products: groups of GROUP blocks.
-GROUPED = {(16, True), (32, True), (64, True)}
-GROUP = 4
-# Codes of one packing program: narrow ones, and others; the interpreter pays per program.
-PACK_CODES = (32, 32) if INTERPRETED else (32, 8)
 _GROUP_ROWS = 32
 # Room in each list of doubtful rows, at least.
 LEAST_LISTED = 1 << 14
@@ -87,20 +82,21 @@ def scan(
     weight: Tensor,
     bank: Bank,
     indices: Tensor,
-    quantizers: tuple[int, ...] | range,
+    members: Members,
 ) -> None:
     """Compares rows with every code of some quantizers."""
     none = indices  # a pointer that is never followed
     block_rows = SMALL_ROWS
-    tiles = bank.row_tiles(quantizers, rows.shape[0], block_rows)
-    block_codes = min(SMALL_CODES, power_of_two(max(bank.sizes[q] for q in quantizers)))
-    launch_on(quantize_small, (tiles.shape[0],))(
+    largest = max(bank.sizes[q] for q in members.quantizers)
+    block_codes = min(SMALL_CODES, power_of_two(largest))
+    launch_on(quantize_small, members.grid(rows.shape[0], block_rows))(
         rows,
         rows.stride(0),
         0,
         weight,
         bank.table,
-        tiles,
+        members.table,
+        len(members.quantizers),
         indices,
         none,
         none,
@@ -128,7 +124,7 @@ def scan(
 def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None:
     """First pass on tensor cores, then the recheck; quantizers too large for it are scanned."""
     device, num_rows = rows.device, rows.shape[0]
-    if bank.unpacked:
+    if bank.unpacked.quantizers:
         scan(rows, weight, bank, indices, bank.unpacked)
     if not bank.buckets:
         return
@@ -142,11 +138,12 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
     zeros = torch.zeros(bank.num_quantizers * RADII.value + 2, dtype=torch.int32, device=device)
     radii, counters = zeros.split([bank.num_quantizers * RADII.value, 2])
     widest = max(width for width, _ in bank.buckets)
-    pack = PACK_CODES[widest > 32]
-    packing = bank.code_tiles(pack)
-    members = sum(len(quantizers) for quantizers in bank.buckets.values())
+    # The interpreter pays per program.
+    pack = PACK_CODES[widest > 32 and not INTERPRETED]
+    packing = bank.pack_tiles[pack]
+    packed_quantizers = bank.num_quantizers - len(bank.unpacked.quantizers)
     # Room for one row in eight; more are settled without it, slowly.
-    capacity = max(LEAST_LISTED, num_rows * members // 8)
+    capacity = max(LEAST_LISTED, num_rows * packed_quantizers // 8)
     listed = torch.empty(2 * capacity * LISTED.value, dtype=torch.int32, device=device)
     launch_on(pack_codes, (packing.shape[0],))(
         weight,
@@ -161,17 +158,17 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
         BLOCK_DIM=widest,
         **NO_FUSION,
     )
-    for (width, many), quantizers in bank.buckets.items():
+    for (width, many), members in bank.buckets.items():
         tile = _tile_of(width, many, device)
         group = GROUP if (width, many) in GROUPED else 1
-        largest = packed_codes(bank.sizes[quantizers[0]])
-        tiles = bank.row_tiles(quantizers, num_rows, tile.rows)
-        launch_on(first_pass, (tiles.shape[0],))(
+        largest = packed_codes(bank.sizes[members.quantizers[0]])
+        launch_on(first_pass, members.grid(num_rows, tile.rows))(
             rows,
             rows.stride(0),
             weight,
             bank.table,
-            tiles,
+            members.table,
+            len(members.quantizers),
             packed,
             norms,
             radii,
@@ -199,15 +196,15 @@ def certified(rows: Tensor, weight: Tensor, bank: Bank, indices: Tensor) -> None
             # Its bound holds with multiply-add and without.
             enable_fp_fusion=True,
         )
-    grouped = tuple(q for bucket in bank.buckets if bucket in GROUPED for q in bank.buckets[bucket])
-    if grouped:
-        tiles = bank.row_tiles(grouped, num_rows, _GROUP_ROWS)
-        launch_on(nearest_of_group, (tiles.shape[0],))(
+    grouped = bank.grouped
+    if grouped.quantizers:
+        launch_on(nearest_of_group, grouped.grid(num_rows, _GROUP_ROWS))(
             rows,
             rows.stride(0),
             weight,
             bank.table,
-            tiles,
+            grouped.table,
+            len(grouped.quantizers),
             indices,
             listed,
             counters,

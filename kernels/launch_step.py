@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .accumulate_codes import accumulate_codes
-from .bank import Bank
+from .bank import REFRESH_CODES, Bank
 from .common import NO_FUSION, ROWS, is_aligned, power_of_two
 from .gather_codes import gather_codes
 from .launch_lookup import SMALL_CODES, SMALL_DIMS, SMALL_ROWS, SMALL_WARPS
@@ -19,9 +19,6 @@ from .refresh_codes import refresh_codes
 __all__ = ["Averages", "Step", "add_up", "large_step", "small_step"]
 
 _DIMS = 32
-# Codes of one refreshing program; partial sums of many slabs take time.
-_CODES = 16
-_FEW_CODES = 4
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,6 @@ def small_step(
     rows: Tensor, weight: Tensor, bank: Bank, step: Step, averages: Averages | None
 ) -> None:
     block_rows = SMALL_ROWS
-    tiles = bank.row_tiles(bank.every, rows.shape[0], block_rows)
     slabs = -(-rows.shape[0] // block_rows)
     statistics = averages is not None and averages.sums is not None
     parts = [slabs * bank.num_quantizers, slabs * bank.total_codes, bank.total_codes]
@@ -89,13 +85,14 @@ def small_step(
     errors, counts, old, sums, ticket = torch.empty(
         sum(parts), dtype=torch.float32, device=rows.device
     ).split(parts)
-    launch_on(quantize_small, (tiles.shape[0],))(
+    launch_on(quantize_small, bank.every.grid(rows.shape[0], block_rows))(
         rows,
         rows.stride(0),
         step.quantized.stride(0),
         weight,
         bank.table,
-        tiles,
+        bank.every.table,
+        bank.num_quantizers,
         step.indices,
         step.quantized,
         errors,
@@ -166,14 +163,14 @@ def _gather(
     averages: Averages | None = None,
 ) -> None:
     """Codes and errors if there is a step; counts, peaks and sums."""
-    tiles = bank.row_tiles(bank.every, rows.shape[0], ROWS)
-    launch_on(gather_codes, (tiles.shape[0],))(
+    launch_on(gather_codes, bank.every.grid(rows.shape[0], ROWS))(
         rows,
         rows.stride(0),
         0 if step is None else step.quantized.stride(0),
         weight,
         bank.table,
-        tiles,
+        bank.every.table,
+        bank.num_quantizers,
         indices,
         rows if step is None else step.quantized,
         scratch.old_counts if scratch.errors is None else scratch.errors,
@@ -196,12 +193,12 @@ def _gather(
 
 
 def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
-    tiles = bank.row_tiles(bank.every, rows.shape[0], ROWS)
-    launch_on(accumulate_codes, (tiles.shape[0],))(
+    launch_on(accumulate_codes, bank.every.grid(rows.shape[0], ROWS))(
         rows,
         rows.stride(0),
         bank.table,
-        tiles,
+        bank.every.table,
+        bank.num_quantizers,
         scratch.chosen,
         scratch.peaks,
         scratch.sums,
@@ -227,8 +224,8 @@ def _refresh(
     none = counts  # a pointer that is never followed
     fixed = scratch.peaks is not None
     codes = averages is not None and averages.sums is not None
-    block_codes = _CODES if fixed else _FEW_CODES
-    tiles = bank.refresh_tiles(block_codes)
+    block_codes = REFRESH_CODES[0 if fixed else 1]
+    tiles = bank.refresh_tiles[block_codes]
     columns = -(-bank.widest // _DIMS) if codes or sums is not None else 1
     launch_on(refresh_codes, (tiles.shape[0], columns))(
         bank.table,

@@ -35,6 +35,7 @@ from .bank import (
 from .doubtful_rows import list_rows, nearer_of_two
 from .pack_codes import RADII
 from .rounded_rows import FAR, error_bound, rounded_rows
+from .row_tiles import row_tile
 from .scores import scores, two_least
 from .truth import usable_rows
 
@@ -54,7 +55,8 @@ def first_pass(
     x_stride,
     weight_ptr,
     table_ptr,
-    tiles_ptr,
+    members_ptr,
+    num_members,
     packed_ptr,
     norms_ptr,
     radii_ptr,
@@ -78,7 +80,7 @@ def first_pass(
     PAIRS: tl.constexpr,
     NVIDIA: tl.constexpr,
 ):
-    """Program t does row tile ``tiles[t]`` of a quantizer whose packed rows are WIDTH wide.
+    """A program does one ``row_tile`` of quantizers whose packed rows are WIDTH wide.
 
     Args:
         x_ptr: float32, float16 or bfloat16 [num_rows, input_width], rows ``x_stride`` apart.
@@ -98,9 +100,7 @@ def first_pass(
     OTHER: tl.constexpr = 1 - AXIS
     # Wide rows are read in halves: all their values at once would take too many registers.
     HALF: tl.constexpr = WIDTH // 2 if IN_HALVES else WIDTH
-    tile = tl.program_id(0)
-    q = tl.load(tiles_ptr + 2 * tile)
-    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    q, row0 = row_tile(members_ptr, num_members, BLOCK_ROWS)
     entry = table_ptr + q * FIELDS
     column = tl.load(entry + INPUT)
     dim = tl.load(entry + DIM).to(tl.int32)

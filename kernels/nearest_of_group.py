@@ -8,6 +8,7 @@ import triton.language as tl
 from .bank import DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
 from .doubtful_rows import LISTED, PENDING, UNLISTED
 from .nearest_codes import IN_GROUP
+from .row_tiles import row_tile
 
 __all__ = ["nearest_of_group"]
 
@@ -20,7 +21,8 @@ def nearest_of_group(
     x_stride,
     weight_ptr,
     table_ptr,
-    tiles_ptr,
+    members_ptr,
+    num_members,
     indices_ptr,
     listed_ptr,
     counters_ptr,
@@ -33,14 +35,12 @@ def nearest_of_group(
     GROUP: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    """Program t does row tile ``tiles[t]``: IN_GROUP - k becomes the nearest of k + i BLOCK_CODES.
+    """In one ``row_tile`` IN_GROUP - k becomes the nearest of k + i BLOCK_CODES.
 
     Rows with two codes as near as float32 can tell go to the first list.  Arguments as in
     ``first_pass``.
     """
-    tile = tl.program_id(0)
-    q = tl.load(tiles_ptr + 2 * tile)
-    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    q, row0 = row_tile(members_ptr, num_members, BLOCK_ROWS)
     entry = table_ptr + q * FIELDS
     dim = tl.load(entry + DIM).to(tl.int32)
     size = tl.load(entry + SIZE).to(tl.int32)

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 from .bank import CODE, DIM, FIELDS, INPUT, SIZE, SIZES
+from .row_tiles import row_tile
 from .truth import usable_rows
 
 __all__ = ["quantize_backward"]
@@ -27,14 +28,15 @@ def quantize_backward(
     grad_ptr,
     grad_stride,
     table_ptr,
-    tiles_ptr,
+    members_ptr,
+    num_members,
     num_rows,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     BLOCK_CODES: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    """Program t does row tile ``tiles[t]``.
+    """A program does one ``row_tile``.
 
     Args:
         x_ptr, quantized_ptr, grad_quantized_ptr, grad_ptr: [num_rows, input_width].
@@ -42,9 +44,7 @@ def quantize_backward(
         counts_ptr: [total_codes], rows of this batch per code, from which rows_q follows.
         ALIGNED: columns, strides and dims are multiples of 4.
     """
-    tile = tl.program_id(0)
-    q = tl.load(tiles_ptr + 2 * tile)
-    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    q, row0 = row_tile(members_ptr, num_members, BLOCK_ROWS)
     entry = table_ptr + q * FIELDS
     column = tl.load(entry + INPUT)
     dim = tl.load(entry + DIM).to(tl.int32)

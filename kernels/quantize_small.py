@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from .bank import CODE, DIM, FIELDS, INPUT, SIZE, SIZES, STRIDE, WEIGHT
+from .row_tiles import row_tile
 from .truth import nearest_directly
 
 __all__ = ["quantize_small"]
@@ -24,7 +25,8 @@ def quantize_small(
     out_stride,
     weight_ptr,
     table_ptr,
-    tiles_ptr,
+    members_ptr,
+    num_members,
     indices_ptr,
     quantized_ptr,
     errors_ptr,
@@ -45,7 +47,7 @@ def quantize_small(
     KEEP_COUNTS: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    """Program t does row tile ``tiles[t]``.
+    """A program does one ``row_tile``.
 
     Args:
         x_ptr: float32, float16 or bfloat16 [num_rows, input_width], rows ``x_stride`` apart.
@@ -61,9 +63,7 @@ def quantize_small(
         BLOCK_CODES: at least every K_q if QUANTIZE.
         ALIGNED: columns, strides and dims are multiples of 4.
     """
-    tile = tl.program_id(0)
-    q = tl.load(tiles_ptr + 2 * tile)
-    row0 = tl.load(tiles_ptr + 2 * tile + 1)
+    q, row0 = row_tile(members_ptr, num_members, BLOCK_ROWS)
     entry = table_ptr + q * FIELDS
     column = tl.load(entry + INPUT)
     dim = tl.load(entry + DIM).to(tl.int32)
@@ -101,7 +101,7 @@ def quantize_small(
     if QUANTIZE:
         counts = tl.sum(chosen.to(tl.float32), axis=1)
         tl.store(counts_ptr + slab * total_codes + code_ids, counts, mask=lane < size)
-        if tile == 0:
+        if tl.program_id(0) == 0:
             tl.store(ticket_ptr, 0.0)
     if KEEP_COUNTS:
         if row0 == 0:

@@ -131,6 +131,21 @@ def test_rows_may_be_strided() -> None:
     assert torch.equal(_triton.nearest_codes(turned, weight, case.layout), expected)
 
 
+def test_batch_sizes_without_end_leave_the_tables_where_captured_graphs_know_them() -> None:
+    case = make_case("many sizes", [(5, 3)], rows=75, seed=16, makers=["plain"])
+    latents, weight = problem(case)
+    expected = truth(latents, weight, case)
+    bank = _triton.bank_of(case.layout, DEVICE)
+    tables = [bank.every.table, *(m.table for m in bank.buckets.values())]
+    tables += [bank.table, *bank.pack_tiles.values(), *bank.refresh_tiles.values()]
+    addresses = [table.data_ptr() for table in tables]
+    for rows in range(1, 76):
+        found = _triton.nearest_codes(latents[:rows], weight, case.layout)
+        assert torch.equal(found, expected[:rows])
+    assert _triton.bank_of(case.layout, DEVICE) is bank
+    assert [table.data_ptr() for table in tables] == addresses
+
+
 @pytest.mark.parametrize("case", STEPS, ids=lambda case: case.name)
 def test_statistics_are_those_of_the_truth(case: RaggedCase) -> None:
     latents, weight = problem(case)

@@ -5,7 +5,6 @@ Latents and weight are float32, float16 or bfloat16 on one CUDA device.  Indices
 index 0, code 0, in no loss, count or sum.  No function waits for the device.
 """
 
-from functools import lru_cache
 from typing import cast
 
 import torch
@@ -25,6 +24,7 @@ __all__ = [
     "train_step",
 ]
 
+_banks: dict[tuple[CodebookLayout, torch.device], Bank] = {}
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -119,9 +119,17 @@ def backward(
     return cast(Tensor, grad)
 
 
-@lru_cache(maxsize=256)
 def bank_of(layout: CodebookLayout, device: torch.device) -> Bank:
-    """The layout as kernels see it; built once per device."""
+    """The layout as kernels see it; built once per device, and kept.
+
+    A captured graph holds the addresses of a bank's tables and nothing that keeps them alive.
+    """
+    found = _banks.get((layout, device))
+    # Of two threads the first one's bank is taken by both.
+    return found or _banks.setdefault((layout, device), _made(layout, device))
+
+
+def _made(layout: CodebookLayout, device: torch.device) -> Bank:
     # Tensors made under inference_mode could not be saved for a later backward pass.
     with torch.inference_mode(False):
         return make_bank(
