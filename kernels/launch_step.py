@@ -251,7 +251,7 @@ def _refresh(
         bank.num_quantizers,
         bank.total_codes,
         bank.weight_size,
-        0.0 if averages is None else averages.decay,
+        0.0 if averages is None else 1.0 - averages.decay,
         0.0 if averages is None else averages.epsilon,
         BLOCK_CODES=block_codes,
         BLOCK_DIM=_DIMS,

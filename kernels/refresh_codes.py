@@ -43,7 +43,7 @@ def refresh_codes(
     num_quantizers,
     total_codes,
     weight_size,
-    decay,
+    rate,
     epsilon,
     BLOCK_CODES: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -74,6 +74,7 @@ def refresh_codes(
             it is, if LOSSES.
         ema_counts_ptr, ema_sums_ptr, weight_ptr: the state, changed in place if EMA; sums and codes
             only if CODES.
+        rate: 1 - decay, by the host: in float32 the difference loses what makes a decay near 1.
         epoch_counts_ptr, epoch_skipped_ptr: int64 [total_codes] and [Q], added to if EPOCH.
         COUNT_CODES, SLABS: codes and slabs that are read at a time.
     """
@@ -94,7 +95,7 @@ def refresh_codes(
         rows += count
         if EMA:
             old = tl.load(old_counts_ptr + code_offset + k, mask=k < size, other=0.0)
-            total += old + (1.0 - decay) * (count - old)
+            total += old + rate * (count - old)
     rows = tl.sum(rows, axis=0)
     total = tl.sum(total, axis=0)
     k = first + tl.arange(0, BLOCK_CODES)
@@ -159,10 +160,10 @@ def refresh_codes(
             tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows.to(tl.int64))
     if EMA:
         if rows > 0:
-            moved = old + (1.0 - decay) * (count - old)
+            moved = old + rate * (count - old)
             tl.store(ema_counts_ptr + ids, moved, mask=mine)
             if CODES:
-                sums += (1.0 - decay) * (part - sums)
+                sums += rate * (part - sums)
                 tl.store(ema_sums_ptr + at, sums, mask=mask)
                 smoothed = (moved + epsilon) * (total / (total + size * epsilon))
                 codes = sums / smoothed[:, None]

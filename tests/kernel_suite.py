@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from spinlock.kernels import launch, launch_lookup
+from spinlock.kernels import launch, launch_lookup, launch_step
 from torch import Tensor
 
 from cases import FROZEN, RaggedCase, make_case
@@ -40,6 +41,8 @@ WIDE = make_case("wide", [(20, 600)], rows=4, seed=14, makers=["plain"])
 WIDTHS = make_case(
     "widths", [(70, 40), (66, 100), (65, 200), (3, 300)], rows=8, seed=15, makers=["midpoints"]
 )
+FEW = make_case("few", [(5, 3)], rows=8, seed=16, makers=["plain"])
+MANY_ROWS = make_case("many rows", [(5, 3)], rows=75, seed=17, makers=["plain"])
 CASES = (
     [*BRIEF, LARGE, WIDE, WIDTHS] if launch.INTERPRETED else [*BRIEF, LARGE, WIDE, WIDTHS, *FROZEN]
 )
@@ -57,6 +60,22 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         return made.fill_(float("nan") if made.is_floating_point() else 2**30)
 
     monkeypatch.setattr(launch.torch, "empty", poisoned)
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers reach kernels as on a device, in float32: the interpreter would keep all digits."""
+    launch_on = launch_step.launch_on
+
+    def narrowed(kernel: Any, grid: tuple[int, ...]) -> Any:
+        run = launch_on(kernel, grid)
+
+        def with_float32(*arguments: Any, **constants: Any) -> None:
+            run(*(float(np.float32(a)) if type(a) is float else a for a in arguments), **constants)
+
+        return with_float32
+
+    monkeypatch.setattr(launch_step, "launch_on", narrowed)
 
 
 @pytest.fixture(params=["small", "certified", "certified, full lists"])
@@ -132,17 +151,16 @@ def test_rows_may_be_strided() -> None:
 
 
 def test_batch_sizes_without_end_leave_the_tables_where_captured_graphs_know_them() -> None:
-    case = make_case("many sizes", [(5, 3)], rows=75, seed=16, makers=["plain"])
-    latents, weight = problem(case)
-    expected = truth(latents, weight, case)
-    bank = _triton.bank_of(case.layout, DEVICE)
+    latents, weight = problem(MANY_ROWS)
+    expected = truth(latents, weight, MANY_ROWS)
+    bank = _triton.bank_of(MANY_ROWS.layout, DEVICE)
     tables = [bank.every.table, *(m.table for m in bank.buckets.values())]
     tables += [bank.table, *bank.pack_tiles.values(), *bank.refresh_tiles.values()]
     addresses = [table.data_ptr() for table in tables]
     for rows in range(1, 76):
-        found = _triton.nearest_codes(latents[:rows], weight, case.layout)
+        found = _triton.nearest_codes(latents[:rows], weight, MANY_ROWS.layout)
         assert torch.equal(found, expected[:rows])
-    assert _triton.bank_of(case.layout, DEVICE) is bank
+    assert _triton.bank_of(MANY_ROWS.layout, DEVICE) is bank
     assert [table.data_ptr() for table in tables] == addresses
 
 
@@ -207,6 +225,17 @@ def test_train_step_moves_the_state_as_the_twin_does(case: RaggedCase) -> None:
         assert torch.equal(moved.epoch_skipped, expected.epoch_skipped)
         for name in ("weight", "counts", "sums"):  # so that the second step starts alike
             getattr(expected, name).copy_(getattr(moved, name))
+
+
+@EVERY_PATH
+@pytest.mark.parametrize("decay", [0.9999, 0.99999998])
+def test_a_decay_near_one_moves_the_averages_at_its_rate(decay: float) -> None:
+    latents, weight = problem(FEW)
+    s = _state(weight, FEW)
+    s.counts.zero_()
+    counters = (s.epoch_counts, s.epoch_skipped)
+    step = _triton.train_step(latents, weight, FEW.layout, s.counts, s.sums, *counters, decay, 1e-5)
+    torch.testing.assert_close(s.counts, (1.0 - decay) * step.counts.float(), rtol=1e-6, atol=0.0)
 
 
 @EVERY_PATH
