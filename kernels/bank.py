@@ -36,9 +36,9 @@ MOST_CODES = 1 << 19
 # Where keeping books per code would cost more than the products: groups of GROUP blocks.
 GROUPED = {(16, True), (32, True), (64, True)}
 GROUP = 4
-# Codes of one packing program, for narrow ones and for wide; and of one refreshing program, for sums
-# in fixed point and for partial sums of many slabs, which take time to add up.
+# Codes of one packing program, for narrow ones and for wide.
 PACK_CODES = (32, 8)
+# Of one refreshing program, for sums in fixed point, and for those of many slabs, which take time.
 REFRESH_CODES = (16, 4)
 
 # Arguments that differ from call to call: a kernel compiled for one batch serves all of them.

@@ -87,7 +87,7 @@ def refresh_codes(
     stride = tl.load(entry + STRIDE)
     code_offset = tl.load(entry + CODE)
     # Every program adds up the whole codebook's counts: the smoothing needs their sum.
-    rows = tl.zeros((COUNT_CODES,), tl.float32)
+    rows = tl.zeros((COUNT_CODES,), tl.int64)
     total = tl.zeros((COUNT_CODES,), tl.float32)
     for k0 in range(0, size, COUNT_CODES):
         k = k0 + tl.arange(0, COUNT_CODES)
@@ -95,7 +95,7 @@ def refresh_codes(
         rows += count
         if EMA:
             old = tl.load(old_counts_ptr + code_offset + k, mask=k < size, other=0.0)
-            total += old + rate * (count - old)
+            total += old + rate * (count.to(tl.float32) - old)
     rows = tl.sum(rows, axis=0)
     total = tl.sum(total, axis=0)
     k = first + tl.arange(0, BLOCK_CODES)
@@ -106,7 +106,7 @@ def refresh_codes(
     ids = code_offset + k
     # All loads come before the first store, for none may pass one.
     count = _counts(counts_ptr + code_offset, k, exists, num_slabs, total_codes, SLABS)
-    old = count
+    old = count.to(tl.float32)
     if EMA:
         old = tl.load(old_counts_ptr + ids, mask=exists, other=0.0)
     seen = tl.zeros((BLOCK_CODES,), tl.int64)
@@ -140,14 +140,14 @@ def refresh_codes(
                 slabs = slab + tl.arange(0, _ERRORS)
                 slab_ptrs = errors_ptr + slabs.to(tl.int64) * num_quantizers + q
                 error += tl.load(slab_ptrs, mask=slabs < num_error_slabs, other=0.0).to(tl.float64)
-            values = tl.maximum(rows * tl.load(entry + DIM).to(tl.float32), 1.0).to(tl.float64)
+            values = tl.maximum(rows * tl.load(entry + DIM), 1).to(tl.float64)
             mean = (tl.sum(error, axis=0) / values).to(tl.float32)
 
     tl.store(step_counts_ptr + ids, count.to(step_counts_ptr.dtype.element_ty), mask=mine)
     if SUMS:
         tl.store(step_sums_ptr + at, part, mask=mask)
     if EPOCH:
-        tl.store(epoch_counts_ptr + ids, seen + count.to(tl.int64), mask=mine)
+        tl.store(epoch_counts_ptr + ids, seen + count, mask=mine)
     if first_of_all:
         if LOSSES:
             tl.store(losses_ptr + q, mean)
@@ -157,10 +157,10 @@ def refresh_codes(
                 _average(losses_ptr, mean_loss_ptr, num_quantizers)
         if EPOCH:
             skipped = tl.load(epoch_skipped_ptr + q)
-            tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows.to(tl.int64))
+            tl.store(epoch_skipped_ptr + q, skipped + num_rows - rows)
     if EMA:
         if rows > 0:
-            moved = old + rate * (count - old)
+            moved = old + rate * (count.to(tl.float32) - old)
             tl.store(ema_counts_ptr + ids, moved, mask=mine)
             if CODES:
                 sums += rate * (part - sums)
@@ -184,11 +184,12 @@ def _average(losses_ptr, mean_loss_ptr, num_quantizers):
 
 @triton.jit
 def _counts(counts_ptr, k, exists, num_slabs, total_codes, SLABS: tl.constexpr):
-    """float32 like k: rows per code, added up over slabs in a fixed order."""
-    count = tl.zeros((SLABS, k.shape[0]), tl.float32)
+    """int64 like k: rows per code, added up over slabs."""
+    # Slabs in float32 are of at most 2^26 rows: each of 16 lanes stays below 2^24, and so exact.
+    count = tl.zeros((SLABS, k.shape[0]), counts_ptr.dtype.element_ty)
     for slab in range(0, num_slabs, SLABS):
         slabs = slab + tl.arange(0, SLABS)
         slab_ptrs = counts_ptr + slabs.to(tl.int64)[:, None] * total_codes + k[None, :]
         mask = (slabs < num_slabs)[:, None] & exists[None, :]
-        count += tl.load(slab_ptrs, mask=mask, other=0).to(tl.float32)
-    return tl.sum(count, axis=0)
+        count += tl.load(slab_ptrs, mask=mask, other=0)
+    return tl.sum(count.to(tl.int64), axis=0)

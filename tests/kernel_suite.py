@@ -15,6 +15,7 @@ from spinlock.kernels import launch, launch_lookup, launch_step
 from torch import Tensor
 
 from cases import FROZEN, RaggedCase, make_case
+from spinlock.layout import CodebookLayout
 from spinlock.modules.codebook_views import CodebookViews
 from spinlock.modules.ema import ema_step
 from spinlock.ops import _reference, _triton
@@ -248,6 +249,21 @@ def test_a_train_step_has_the_same_bits_every_time(case: RaggedCase) -> None:
         _triton.train_step(latents, s.weight, case.layout, s.counts, s.sums, *counters, 0.99, 1e-5)
     for name in ("weight", "counts", "sums", "epoch_counts"):
         assert torch.equal(getattr(states[0], name), getattr(states[1], name))
+
+
+def test_counts_beyond_what_float32_holds_are_exact() -> None:
+    layout = CodebookLayout((2, 3), (2, 2))
+    counts = torch.tensor([2**24 + 1, 0, 2**24 - 1, 1, 1], dtype=torch.int32, device=DEVICE)
+    rows = torch.zeros(1, 4, device=DEVICE).expand(2**24 + 10, 4)
+    numbers, none = torch.zeros(3, 5, device=DEVICE), torch.zeros(0, device=DEVICE)
+    found, epoch, skipped = (torch.zeros(n, dtype=torch.int64, device=DEVICE) for n in (5, 5, 2))
+    scratch = launch_step._Scratch(counts, none, numbers[0], numbers[1], peaks=counts)
+    averages = launch.Averages(numbers[2], None, epoch, skipped, 0.5, 1e-5)
+    bank = _triton.bank_of(layout, DEVICE)
+    launch_step._refresh(rows, bank, scratch, found, averages=averages)
+    assert found.tolist() == epoch.tolist() == counts.tolist()
+    assert skipped.tolist() == [9, 9]
+    assert numbers[2].tolist() == [2.0**23, 0.0, 2.0**23 - 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("case", STEPS, ids=lambda case: case.name)
