@@ -13,9 +13,11 @@ import triton.language as tl
 from .bank import CODE, DIM, FIELDS, INPUT, SIZES, STRIDE, WEIGHT
 from .row_tiles import row_tile
 
-__all__ = ["accumulate_codes", "fixed_exponent", "power_of_two"]
+__all__ = ["LEAST_LOG_ROWS", "accumulate_codes", "fixed_exponent", "power_of_two"]
 
 _BITS = tl.constexpr(35)
+# Up to 2^26 rows a sum of values of 35 bits fits 62: fewer change nothing.
+LEAST_LOG_ROWS = 61 - _BITS.value
 
 
 @triton.jit

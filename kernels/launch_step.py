@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accumulate_codes import accumulate_codes
+from .accumulate_codes import LEAST_LOG_ROWS, accumulate_codes
 from .bank import REFRESH_CODES, Bank
 from .common import NO_FUSION, ROWS, is_aligned, power_of_two
 from .gather_codes import gather_codes
@@ -63,7 +63,10 @@ class Step:
 
 @dataclass(frozen=True)
 class _Scratch:
-    """Partial results on their way to ``refresh_codes``; None where a step has no such."""
+    """Partial results on their way to ``refresh_codes``; None where a step has no such.
+
+    A slab is what the tiles of the same rows write: errors, and in small banks counts and sums.
+    """
 
     counts: Tensor
     sums: Tensor
@@ -72,6 +75,7 @@ class _Scratch:
     peaks: Tensor | None = None
     chosen: Tensor | None = None
     errors: Tensor | None = None
+    slabs: int = 0
 
 
 def small_step(
@@ -82,9 +86,11 @@ def small_step(
     statistics = averages is not None and averages.sums is not None
     parts = [slabs * bank.num_quantizers, slabs * bank.total_codes, bank.total_codes]
     parts += [slabs * bank.weight_size if statistics else 0, 1]
+    # Each part begins at 16 bytes, whatever the batch: kernels are compiled for how pointers lie.
+    fours = [4 * -(-part // 4) for part in parts]
     errors, counts, old, sums, ticket = torch.empty(
-        sum(parts), dtype=torch.float32, device=rows.device
-    ).split(parts)
+        sum(fours), dtype=torch.float32, device=rows.device
+    ).split(fours)
     launch_on(quantize_small, bank.every.grid(rows.shape[0], block_rows))(
         rows,
         rows.stride(0),
@@ -115,7 +121,7 @@ def small_step(
         num_warps=SMALL_WARPS,
         **NO_FUSION,
     )
-    scratch = _Scratch(counts, sums, old, ticket, errors=errors)
+    scratch = _Scratch(counts, sums, old, ticket, errors=errors, slabs=slabs)
     _refresh(rows, bank, scratch, step.counts, step=step, weight=weight, averages=averages)
 
 
@@ -132,13 +138,18 @@ def large_step(
     slabs = -(-rows.shape[0] // ROWS)
     sums = averages is not None and averages.sums is not None
     errors = torch.empty(slabs * bank.num_quantizers, dtype=torch.float32, device=rows.device)
-    scratch = _fixed_point(bank, rows, errors=errors, with_sums=sums)
+    scratch = _fixed_point(bank, rows, errors=errors, slabs=slabs, with_sums=sums)
     _gather(rows, weight, bank, step.indices, scratch, step, averages)
     _refresh(rows, bank, scratch, step.counts, step=step, weight=weight, averages=averages)
 
 
 def _fixed_point(
-    bank: Bank, rows: Tensor, *, errors: Tensor | None = None, with_sums: bool = True
+    bank: Bank,
+    rows: Tensor,
+    *,
+    errors: Tensor | None = None,
+    slabs: int = 0,
+    with_sums: bool = True,
 ) -> _Scratch:
     """Zeroed integer sums, counts, peaks and ticket in one buffer."""
     device = rows.device
@@ -150,7 +161,12 @@ def _fixed_point(
     chosen = torch.empty(
         bank.num_quantizers * rows.shape[0] if with_sums else 0, dtype=torch.int32, device=device
     )
-    return _Scratch(counts, sums, old, ticket, peaks, chosen, errors)
+    return _Scratch(counts, sums, old, ticket, peaks, chosen, errors, slabs)
+
+
+def _log_rows(num_rows: int) -> int:
+    """LOG_ROWS of a batch: one for all batches whose sums come out alike."""
+    return max(LEAST_LOG_ROWS, (num_rows - 1).bit_length())
 
 
 def _gather(
@@ -205,7 +221,7 @@ def _sums(rows: Tensor, bank: Bank, scratch: _Scratch) -> None:
         rows.shape[0],
         BLOCK_ROWS=ROWS,
         BLOCK_DIM=_DIMS,
-        LOG_ROWS=(rows.shape[0] - 1).bit_length(),
+        LOG_ROWS=_log_rows(rows.shape[0]),
         ALIGNED=is_aligned(bank, rows),
     )
 
@@ -246,8 +262,8 @@ def _refresh(
         none if averages is None else averages.epoch_counts,
         none if averages is None else averages.epoch_skipped,
         rows.shape[0],
-        1 if fixed else scratch.counts.numel() // bank.total_codes,
-        0 if scratch.errors is None else scratch.errors.numel() // bank.num_quantizers,
+        1 if fixed else scratch.slabs,
+        scratch.slabs,
         bank.num_quantizers,
         bank.total_codes,
         bank.weight_size,
@@ -257,7 +273,7 @@ def _refresh(
         BLOCK_DIM=_DIMS,
         COUNT_CODES=1024 if fixed else SMALL_CODES,
         SLABS=1 if fixed else 16,
-        LOG_ROWS=(rows.shape[0] - 1).bit_length(),
+        LOG_ROWS=_log_rows(rows.shape[0]) if fixed else 0,
         FIXED_POINT=fixed,
         LOSSES=step is not None,
         SUMS=sums is not None,

@@ -81,6 +81,20 @@ def test_a_new_batch_size_makes_nothing_but_scratch_memory(
     assert made.names <= {"empty", "zeros", "split_with_sizes", "split", "view", "detach"}
 
 
+@BANKS
+def test_one_variant_of_each_kernel_serves_all_batch_sizes(
+    layout: CodebookLayout, found: list[Launch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in (0, launch.SMALL_WORK):  # with a first pass, and without where codebooks are small
+        monkeypatch.setattr(launch, "SMALL_WORK", work)
+        found.clear()
+        whole_step(layout, 1)
+        first = list(found)
+        for num_rows in range(32, 4097, 31):
+            whole_step(layout, num_rows)
+        assert found == first
+
+
 def test_a_bank_is_kept_for_graphs_that_know_its_addresses() -> None:
     bank = _triton.bank_of(SMALL, CPU)
     for size in range(1, 300):
