@@ -67,6 +67,21 @@ def test_torch_finds_nothing_wrong(name: str) -> None:
     torch.library.opcheck(operator, calls()[name])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", list(calls()))
+def test_torch_finds_nothing_wrong_with_columns_one_after_the_other(
+    name: str, dtype: torch.dtype
+) -> None:
+    def turned(value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.ndim != 2:
+            return value
+        value = value.to(dtype) if value.is_floating_point() else value
+        return value.detach().t().contiguous().t().requires_grad_(value.requires_grad)
+
+    operator = getattr(OPS, name.partition(",")[0]).default
+    torch.library.opcheck(operator, tuple(map(turned, calls()[name])))
+
+
 def loss(x: Tensor, weight: Tensor, **options: Any) -> Tensor:
     result = quantize(x, weight, LAYOUT, **options)
     factors = torch.tensor([1.0, 2.0])

@@ -85,7 +85,7 @@ def plain_backward(
         usable = usable_rows(latents, layout)
         if usable is not None:
             grad = grad.where(usable.index_select(1, plan.column_quantizer), 0.0)
-    return grad.to(latents.dtype)
+    return grad.to(latents.dtype).contiguous()  # as tracers are told, whatever the latents' strides
 
 
 def weight_gradient(

@@ -106,7 +106,8 @@ def _quantize(
     layout = layout_of(*spec)
     if indices is not None:
         check_indices(indices, layout)
-        indices = indices.clone()  # an operator returns nothing that it was given
+        # An operator returns nothing that it was given, nor in other strides than it promised.
+        indices = indices.clone(memory_format=torch.contiguous_format)
     step = _steps.quantize_step(latents, weight, layout, indices, backend)
     return step.quantized, step.indices, step.losses, step.losses.clone(), step.counts
 
