@@ -117,7 +117,8 @@ class Bank:
         pack_tiles: codes of a program -> int32 [n, 2] of (quantizer, first code) over all packed
             codebooks.
         refresh_tiles: the same over all codebooks as they are.
-        aligned: every input column, stride and dim is a multiple of 4: 16-byte loads.
+        aligned: every input column, weight element, stride and dim is a multiple of 4: 16-byte
+            loads.
     """
 
     table: Tensor
@@ -197,7 +198,7 @@ def make_bank(
         for bucket, members in sorted(buckets.items(), reverse=True)
     }
     grouped = tuple(q for bucket in ordered if bucket in GROUPED for q in ordered[bucket])
-    fours = (*input_offsets, *dims, *strides, sum(dims))
+    fours = (*input_offsets, *weight_offsets, *dims, *strides, sum(dims))
     padded_sizes = [0 if q in unpacked else packed_codes(size) for q, size in enumerate(sizes)]
     return Bank(
         table=torch.tensor(rows, dtype=torch.int64).to(device),

@@ -16,7 +16,7 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
 
 from spinlock.kernels import launch
-from spinlock.kernels.bank import Bank
+from spinlock.kernels.bank import Bank, make_bank
 
 from ahead_of_time import Launch, recorded
 from spinlock.layout import CodebookLayout
@@ -100,6 +100,16 @@ def test_a_bank_is_kept_for_graphs_that_know_its_addresses() -> None:
     for size in range(1, 300):
         _triton.bank_of(CodebookLayout((size,), (2,)), CPU)
     assert _triton.bank_of(SMALL, CPU) is bank
+
+
+def test_codes_that_begin_between_16_bytes_are_not_read_as_if_they_did_not() -> None:
+    def aligned(first: int) -> bool:
+        offsets = (first, first + 16)
+        return make_bank((4, 2), (4, 8), (4, 8), (0, 4), (0, 4), offsets, 36, "cpu").aligned
+
+    assert aligned(0)
+    assert aligned(4)
+    assert not aligned(2)
 
 
 def test_threads_that_meet_a_layout_together_share_its_bank(
