@@ -2,8 +2,8 @@
 
 A bank of small codebooks takes two launches for a whole train step.  Others take a first pass on
 tensor cores (one launch per packed width), a recheck of doubtful rows, and statistics in fixed
-point.  Nothing here waits for the device, and grids depend on shapes alone: everything can be
-captured in a CUDA graph.
+point.  Nothing here waits for the device or copies to it, and grids depend on shapes alone: what
+has run once can be captured in a CUDA graph, for batches of any size that go the same way.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def backward(
     grad = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
     if not rows.shape[0]:
         return grad
-    grad_quantized = with_unit_stride(grad_quantized)
+    quantized, grad_quantized = with_unit_stride(quantized), with_unit_stride(grad_quantized)
     members = bank.every
     with on_device_of(rows):
         launch_on(quantize_backward, members.grid(rows.shape[0], ROWS))(
@@ -132,7 +132,7 @@ def backward(
             grad_quantized,
             grad_quantized.stride(0),
             grad_losses.contiguous(),
-            counts,
+            counts.contiguous(),
             grad,
             grad.stride(0),
             bank.table,

@@ -10,6 +10,7 @@ HAS_DEVICE = torch.cuda.is_available() and importlib.util.find_spec("triton") is
 
 if HAS_DEVICE:
     from cases import FROZEN
+    from kernel_edges import *  # noqa: F403
     from kernel_suite import *  # noqa: F403
     from spinlock.modules import RaggedVectorQuantizer
 
