@@ -1,9 +1,11 @@
-"""Kernels at their limits: batch sizes, decays near 1, counts beyond float32, damaged codes.
+"""Kernels at their limits: batch sizes, decays near 1, counts beyond float32, damaged codes, state.
 
 The second half of kernel_suite.py, run with it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from spinlock.kernels import launch, launch_step
 
 from cases import make_case
 from kernel_suite import (  # noqa: F401 - the fixtures serve here as well
+    BRIEF,
     DEVICE,
     EVERY_PATH,
     _narrow,
@@ -20,6 +23,7 @@ from kernel_suite import (  # noqa: F401 - the fixtures serve here as well
     state_of,
     truth,
 )
+from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _triton
 
@@ -63,6 +67,22 @@ def test_a_decay_near_one_moves_the_averages_at_its_rate(decay: float) -> None:
     counters = (s.epoch_counts, s.epoch_skipped)
     step = _triton.train_step(latents, weight, FEW.layout, s.counts, s.sums, *counters, decay, 1e-5)
     torch.testing.assert_close(s.counts, (1.0 - decay) * step.counts.float(), rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("name", ["weight", "counts", "sums", "epoch_counts", "epoch_skipped"])
+@pytest.mark.parametrize("wrong", ["strided", "another type"])
+def test_state_that_kernels_would_write_beside_is_refused(name: str, wrong: str) -> None:
+    case = BRIEF[0]
+    latents, weight = problem(case)
+    state: dict[str, Any] = state_of(weight, case)._asdict()
+    given = state[name]
+    state[name] = given.repeat(2)[::2] if wrong == "strided" else given.to(torch.int32)
+    names = ("weight", "counts", "sums", "epoch_counts", "epoch_skipped")
+    before = {key: state[key].clone() for key in names}
+    w, *rest = (state[key] for key in names)
+    with pytest.raises(InputError, match=f"{name}: expected contiguous .* got "):
+        _triton.train_step(latents, w, case.layout, *rest, 0.9, 1e-5)
+    assert all(torch.equal(state[key], before[key]) for key in names)
 
 
 def test_counts_beyond_what_float32_holds_are_exact() -> None:

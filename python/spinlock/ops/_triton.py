@@ -2,7 +2,8 @@
 
 Latents and weight are float32, float16 or bfloat16 on one CUDA device.  Indices equal those of
 ``_reference``.  Rows that are not finite within a quantizer's columns are found inside the kernels:
-index 0, code 0, in no loss, count or sum.  No function waits for the device.
+index 0, code 0, in no loss, count or sum.  No function waits for the device, except to copy the
+tables of a layout that is new there.
 """
 
 from typing import cast
@@ -10,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from spinlock.errors import InputError
 from spinlock.kernels import launch
 from spinlock.kernels.bank import Bank, make_bank
 from spinlock.layout import CodebookLayout
@@ -87,7 +89,16 @@ def train_step(
         weight: float32 [weight_size].
         layout: where codebooks and columns lie.
         ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon: as in ``AverageState``.
+
+    Raises:
+        InputError: state of another type, size or form in memory, or on another device.
     """
+    codes, elements, device = layout.total_codes, layout.weight_size, latents.device
+    _check_state("weight", weight, torch.float32, elements, device)
+    _check_state("ema_counts", ema_counts, torch.float32, codes, device)
+    _check_state("ema_sums", ema_sums, torch.float32, elements, device)
+    _check_state("epoch_counts", epoch_counts, torch.int64, codes, device)
+    _check_state("epoch_skipped", epoch_skipped, torch.int64, layout.num_quantizers, device)
     averages = launch.Averages(ema_counts, ema_sums, epoch_counts, epoch_skipped, decay, epsilon)
     bank = bank_of(layout, latents.device)
     return _step(launch.quantize(_widened(latents), weight, bank, averages))
@@ -141,6 +152,19 @@ def _made(layout: CodebookLayout, device: torch.device) -> Bank:
             layout.weight_offsets,
             layout.weight_size,
             device,
+        )
+
+
+def _check_state(
+    name: str, state: Tensor, dtype: torch.dtype, size: int, device: torch.device
+) -> None:
+    """What kernels change in place, by its address alone."""
+    fits = state.dtype is dtype and state.numel() == size and state.device == device
+    if not fits or not state.is_contiguous():
+        raise InputError(
+            f"{name}: expected contiguous {dtype} [{size}] on {device}, got {state.dtype} "
+            f"{list(state.shape)} on {state.device} with strides {state.stride()}; make it for "
+            "this layout, with contiguous()"
         )
 
 
