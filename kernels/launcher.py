@@ -84,7 +84,7 @@ class _Known:
         if not isinstance(compiled, CompiledKernel):
             return
         if len(self.compiled) >= _MOST_KINDS:
-            self.compiled.pop(next(iter(self.compiled)))
+            self.compiled.pop(next(iter(self.compiled)), None)  # another thread may have been first
         names = self.kernel.arg_names[len(arguments) :]
         self.compiled[key] = compiled, tuple(constants[name] for name in names)
 
