@@ -154,8 +154,10 @@ def first_pass(
         IN_HALVES,
         NVIDIA,
     )
-    # In each lane: how many codes are near, and their numbers added up.
+    # held: 0 where a lane has no near code, else the first's number plus _ONE, or 2 _ONE for more.
     held = tl.where(held > 0, held + lanes, 0)
+    # total: of one near code, or two, the high bits say how many, for two numbers stay below _ONE;
+    # of three or more they are at least 3.
     total = tl.sum(held, axis=AXIS)
     # A limit that is no number, or beyond all scores, settles nothing.
     bounded = limit < FAR
@@ -164,9 +166,11 @@ def first_pass(
     answer = IN_GROUP - index if GROUP > 1 else index
     doubtful = row_mask & ~settled
     if PAIRS > 0:
-        # Lanes with one code come before lanes with more; those with none wrap around.
+        # lowest: _ONE + the lowest number - 1, if a lane has one code: more are above it, and lanes
+        # with none, -1 without sign, above all.
         lowest = tl.min((held - 1).to(tl.uint32, bitcast=True), axis=AXIS)
         one = lowest.to(tl.int32, bitcast=True) + (1 - _ONE)
+        # one: the lower number, and the rest of the sum the other; beyond it if a lane has both.
         other = index - one
         pair = doubtful & bounded & ((total >> _SHIFT) == 2) & (one < other) & (other < size)
         nearer, certain = nearer_of_two(

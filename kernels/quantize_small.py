@@ -2,8 +2,8 @@
 
 Every (quantizer, row tile) compares its rows with all codes by float32 differences, whose certified
 distances hardly ever need the float64 of the truth, so that there is no first pass.  Statistics are
-partial sums per row tile, [T, weight_size] laid out like the weight, which ``refresh_codes`` adds
-up in order: deterministic without atomics.
+partial sums per slab, the rows of one tile of every quantizer, laid out like the weight, which
+``refresh_codes`` adds up in order: deterministic without atomics.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def quantize_small(
         indices_ptr: int64 [num_rows, Q].
         quantized_ptr: [num_rows, input_width] in the rows' dtype, rows ``out_stride`` apart, if
             QUANTIZE.
-        errors_ptr: float32 [T, Q], sums of squared errors over usable rows, if QUANTIZE.
-        counts_ptr: float32 [T, total_codes], if QUANTIZE.
-        sums_ptr: float32 [T, weight_size], if STATISTICS.
+        errors_ptr: float32 [num_slabs, Q], sums of squared errors over usable rows, if QUANTIZE.
+        counts_ptr: float32 [num_slabs, total_codes], if QUANTIZE.
+        sums_ptr: float32 [num_slabs, weight_size], if STATISTICS.
         ema_counts_ptr, old_counts_ptr: float32 [total_codes]; the first is copied to the second if
             KEEP_COUNTS, so that the refresh may write the first while it reads the second.
         ticket_ptr: float32, set to 0 for the refresh if QUANTIZE.

@@ -59,6 +59,8 @@ def refresh_codes(
 ):
     """Program (t, j) does dims j * BLOCK_DIM .. of codes ``tiles[t]`` = (quantizer, first code) ..
 
+    A slab is what the tiles of the same rows, one of each quantizer, have left.
+
     Args:
         counts_ptr: float32 or int32 [num_slabs, total_codes], rows per code of each slab.
         sums_ptr: float32 [num_slabs, weight_size]; int64 [weight_size] if FIXED_POINT, in the
@@ -104,7 +106,7 @@ def refresh_codes(
     mine = exists & (k * 0 + tl.program_id(1) == 0)
     first_of_all = (first == 0) & (tl.program_id(1) == 0)
     ids = code_offset + k
-    # All loads come before the first store, for none may pass one.
+    # Loads that take time come before the first store, for the compiler moves none past one.
     count = _counts(counts_ptr + code_offset, k, exists, num_slabs, total_codes, SLABS)
     old = count.to(tl.float32)
     if EMA:

@@ -71,7 +71,8 @@ def nearest_directly(
         best = tl.minimum(best, least)
     # The last term covers underflow of any square.
     settled = second > best * (1.0 + (dim + 4) * 1.32e-7) + 1.0e-33
-    # NaN distances are not seen by the minimum: a row or a code that is not finite.
+    # NaN distances win no minimum, as in the truth; where no others are, or squares overflow, best
+    # is not below this: rows that are not finite, among others.
     settled = settled & (best < 1.0e37)
     usable = row_mask
     open_rows = row_mask & ~settled
