@@ -41,13 +41,14 @@ PACK_CODES = (32, 8)
 # Of one refreshing program, for sums in fixed point, and for those of many slabs, which take time.
 REFRESH_CODES = (16, 4)
 
-# Arguments that differ from call to call: a kernel compiled for one batch serves all of them.
+# Arguments that differ from call to call: a kernel compiled for one serves all of them.
 SIZES = [
     "x_stride",
     "out_stride",
     "quantized_stride",
     "grad_quantized_stride",
     "grad_stride",
+    "num_members",
     "num_rows",
     "num_slabs",
     "num_error_slabs",

@@ -21,5 +21,6 @@ def row_tile(members_ptr, num_members, BLOCK_ROWS: tl.constexpr):
         members_ptr: int32 [num_members], the quantizers of this launch in their order.
     """
     tile = tl.program_id(0)
-    q = tl.load(members_ptr + tile % num_members)
-    return q, (tile // num_members) * BLOCK_ROWS
+    # Unsigned, which divides in fewer instructions.
+    turn = (tile.to(tl.uint32) // num_members.to(tl.uint32)).to(tl.int32)
+    return tl.load(members_ptr + (tile - turn * num_members)), turn * BLOCK_ROWS
