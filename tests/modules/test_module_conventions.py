@@ -306,3 +306,33 @@ def test_what_is_no_tensor_says_so() -> None:
     lengths = torch.tensor([1.0, 2.0])
     with pytest.raises(InputError, match=r"lengths: expected shape \[2\] of integers"):
         VectorQuantize(8, 16)(rows().view(2, 24, 8), lengths=lengths)
+
+
+@pytest.mark.parametrize("options", [{}, {"update": Update(ema=False)}, {"lookup": COSINE}])
+def test_codes_of_ones_own(options: dict[str, Any]) -> None:
+    quantizer = VectorQuantize(8, 16, **options)
+    mine = rows(16, seed=5)
+    quantizer.bank.set_codebook(0, mine.double(), count=3)
+    expected = nn.functional.normalize(mine, dim=-1) if "lookup" in options else mine
+    torch.testing.assert_close(quantizer.codes[0].detach(), expected)
+    before = quantizer.codes[0].detach().clone()
+    output = quantizer(rows())
+    torch.testing.assert_close(output.quantized.detach(), before[output.indices])
+    # The averages begin at them: one step with a decay of 0.99 moves them a little.
+    torch.testing.assert_close(quantizer.codes[0].detach(), before, rtol=0, atol=0.2)
+    assert quantizer.bank.initialized
+
+
+def test_codes_of_ones_own_for_some_codebooks() -> None:
+    quantizer = RaggedVectorQuantizer([4, 6], [2, 3])
+    mine = rows(6, 3, seed=5)
+    quantizer.bank.set_codebook(1, mine)
+    assert not quantizer.bank.initialized
+    output = quantizer(rows(48, 5))
+    assert torch.equal(output.quantized[:, 2:], mine[output.indices[:, 1]])
+    assert quantizer.bank.initialized
+    for codes in (mine[:5], mine.long(), mine.fill_(torch.nan)):
+        with pytest.raises(InputError, match=r"codes: expected finite floating point \[6, 3\]"):
+            quantizer.bank.set_codebook(1, codes)
+    with pytest.raises(InputError, match="count: expected"):
+        quantizer.bank.set_codebook(1, rows(6, 3), count=0)

@@ -14,6 +14,7 @@ from spinlock.modules.initialisation import uniform_codes
 from spinlock.modules.outputs import UsageSummary, summarise_usage
 from spinlock.ops._averages import normalize_codes
 from spinlock.ops._backend import check_backend
+from spinlock.ops._validate import check_tensor
 
 __all__ = ["CodebookState"]
 
@@ -94,6 +95,34 @@ class CodebookState(nn.Module):
         if not 0 <= q < count:
             raise InputError(f"q: expected a codebook in 0..{count - 1}, got {q}; count from 0")
         return codebook_view(self.weight, self.layout, q)
+
+    @torch.no_grad()
+    def set_codebook(self, q: int, codes: Tensor, count: float = 1.0) -> None:
+        """Makes codes of your own codebook q: nothing initialises it, its averages start from them.
+
+        Args:
+            q: 0 <= q < Q.
+            codes: [K_q, D_q], any floating dtype; scaled to length 1 where codes are.
+            count: average rows per step that each starts with, > 0: more hold it back for longer.
+
+        Raises:
+            InputError: another q, shape or type, codes that are not finite, or no count > 0.
+        """
+        own = self.codebook(q)
+        check_tensor("codes", codes)
+        if codes.shape != own.shape or not (codes.is_floating_point() and codes.isfinite().all()):
+            raise InputError(
+                f"codes: expected finite floating point {list(own.shape)} for codebook {q}, got "
+                f"{codes.dtype} {list(codes.shape)}; give one row per code, and look for NaN"
+            )
+        if not 0 < count < torch.inf:
+            raise InputError(f"count: expected a finite number > 0, got {count}; 1 is usual")
+        rows = codes.to(self.ema_counts)
+        rows = torch.nn.functional.normalize(rows, dim=-1) if self.unit_codes else rows
+        every = torch.arange(len(rows), device=rows.device)
+        self._views(0, None).place_codes(q, every, rows, rows.new_tensor(count))
+        self.initialized_codebooks[q] = True
+        self.note_initialized()
 
     def note_initialized(self) -> None:
         """Remembers whether a codebook still waits: every step asks, and must not read tensors."""
