@@ -1,6 +1,16 @@
 """Settings that every test shares."""
 
 import os
+import signal
+
+# A suite started in the background inherits ignored signals, which tests send to themselves.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Test processes share few cores: waiting worker threads would make small operations crawl.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
