@@ -8,10 +8,10 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sklearn.utils import check_random_state
 
 from spinlock.config.parameters import MEMORY, PARAMETERS, Base, config_from_parameters
+from spinlock.config.plain import plain
 from spinlock.config.root import TrainConfig
 from spinlock.data.frames import FAMILY
 from spinlock.data.table import SEPARATOR
@@ -35,7 +35,7 @@ def run_config(
     Raises:
         ConfigError: everything that is wrong.
     """
-    found = {name: without_numpy(parameters[name]) for name in PARAMETERS}
+    found = {name: plain(parameters[name]) for name in PARAMETERS}
     if not isinstance(found["random_state"], Integral | None):
         source = check_random_state(found["random_state"])
         found["random_state"] = int(source.randint(_DRAWN_SEEDS))
@@ -47,23 +47,8 @@ def run_config(
         file = folder / "categories.json"
         file.write_text(json.dumps(mapping), encoding="utf-8")
     if isinstance(base, Mapping):
-        base = without_numpy(base)
+        base = plain(base)
     return config_from_parameters(base, found, file)
-
-
-def without_numpy(value: Any) -> Any:
-    """The same value with numpy's arrays and numbers, however deep, as Python's.
-
-    >>> without_numpy({"ratios": np.array([0.5, 1.0]), "flags": [np.True_]})
-    {'ratios': [0.5, 1.0], 'flags': [True]}
-    """
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {without_numpy(key): without_numpy(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_numpy(item) for item in value]
-    return value
 
 
 def saved_once(config: TrainConfig, folder: Path) -> TrainConfig:

@@ -182,23 +182,12 @@ class CodebookState(nn.Module):
             initialized=state.initialized.narrow(0, start, count),
         )
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        key = f"{prefix}codebook_shapes"
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        key, (_, _, missing_keys, _, error_msgs) = f"{prefix}codebook_shapes", rest
         if problem := self._other_shapes(key, state_dict.get(key)):
             error_msgs.append(problem)
             return
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
         if key in missing_keys:  # written before shapes were kept
             missing_keys.remove(key)
         self.may_wait = self.initialized_codebooks.is_meta or not self.initialized

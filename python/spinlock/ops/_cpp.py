@@ -274,9 +274,7 @@ def _rows(latents: Tensor) -> Tensor:
 
 def _flat(name: str, values: Tensor) -> Tensor:
     values = values if values.dtype is torch.float32 else _widened(name, values)
-    if values.is_neg():
-        values = values.resolve_neg()
-    return values if values.is_contiguous() else values.contiguous()
+    return as_dense(values)
 
 
 def _widened(name: str, values: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from spinlock.training.checkpoint_parts import (
     check_contract,
     described_files,
     measured_files,
+    model_files,
     read_history,
     read_preprocessing,
     read_state,
@@ -115,15 +116,8 @@ def save_model(saved: SavedModel, folder: str | Path, *, overwrite: bool = False
     Raises:
         CheckpointError: the folder holds something, or it cannot be written; what was there stays.
     """
-    files = {
-        MODEL: encode_tensors(saved.model.state_dict()),
-        **described_files(
-            saved.config, saved.preprocessing, saved.plan, saved.data_fingerprint, saved.rows
-        ),
-        **measured_files(saved.history, saved.metrics),
-        TOKENS: encode_json(saved.contract.to_dict()),
-    }
     place = Path(expand_user(str(folder), "folder"))
+    files = model_files(saved)
     return write_model_folder(place, files, overwrite=overwrite, state_files=TRAINING_STATE)
 
 
