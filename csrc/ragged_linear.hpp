@@ -7,24 +7,6 @@
 
 namespace spinlock {
 
-// out(r, c) = start(r, c) + sum over k of a(r, k) b(k, c), not below 0 if `positive`, in float32 and
-// ascending k. Columns of b, start and out lie side by side; rows of `start` may all be the same
-// one (start_row 0), and without it sums start at 0. `out` may be `start`. From b on, b_readable
-// elements are memory that may be read: whole vectors are, where they end within it.
-struct Product {
-  const float* a;
-  std::int64_t a_row, a_column;
-  const float* b;
-  std::int64_t b_row;
-  std::int64_t b_readable;
-  const float* start;
-  std::int64_t start_row;
-  float* out;
-  std::int64_t out_row;
-  std::int64_t rows, columns, depth;
-  bool positive;
-};
-
 // Affine maps of different shapes, side by side: group g maps in_widths[g] columns of a row to
 // out_widths[g]. Its weights are [in, out], or [out, in] if `transposed`, in a block of
 // [most_in, most_out] or [most_out, most_in]; its bias is a row of most_out.

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "codebook_panels.hpp"
-#include "ragged_linear.hpp"
+#include "linear_kernels.hpp"
 #include "simd/isa.hpp"
 
 namespace spinlock {
@@ -68,9 +68,10 @@ struct RowKernels {
   void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
   // Writes product.out.
   void (*multiply)(const Product& product);
-  // out[i] = value[i] > 0 ? grad[i] : 0; branches on the sign would be guessed wrong half the time.
-  void (*pass_where_positive)(const float* value, const float* grad, std::int64_t count,
-                              float* out);
+  // Writes packed and adds to sums.
+  void (*pack_gradient)(const OutputGradient& gradient);
+  // Writes turn.to.
+  void (*turn)(const Turn& turn);
   // out[i] = grad[i] + factor[i] (x[i] - code[i]), each operation rounded; without grad where null.
   void (*add_commitment)(const float* grad, const float* factor, const float* x, const float* code,
                          std::int64_t count, float* out);

@@ -3,16 +3,18 @@
 // Vectors first: what follows is compiled for them.
 #include "simd/add_commitment.hpp"
 #include "simd/nearest_rows.hpp"
+#include "simd/pack_gradient.hpp"
 #include "simd/product.hpp"
 #include "simd/settle_rows.hpp"
+#include "simd/turn_matrix.hpp"
 #include "simd/unpacked_rows.hpp"
 
 namespace spinlock {
 
 const RowKernels& avx2_row_kernels() {
-  static constexpr RowKernels kernels{nearest,      nearest_unpacked, settle,
-                                      find_skipped, multiply,         pass_where_positive,
-                                      add_commitment, false};
+  static constexpr RowKernels kernels{nearest, nearest_unpacked, settle,
+                                      find_skipped, multiply, pack_gradient,
+                                      turn, add_commitment, false};
   return kernels;
 }
 

@@ -121,6 +121,29 @@ def test_threads_change_no_bit() -> None:
         assert all(torch.equal(*pair) for pair in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_larger_than_a_cache(transposed: bool) -> None:
+    """Their gradients are cut into pieces, at other places by more threads."""
+    ins, outs, rows = [5, 333, 40], [9, 250, 17], 150
+    problem = _problem(ins, outs, rows, 6, transposed=transposed)
+    tensors = [problem["x"], problem["weight"], problem["bias"]]
+    options = {"relu": False, "transposed": transposed}
+    wide = [each.double() for each in tensors]
+    truth = _gradients(plain_ragged_linear, wide, problem["grad"].double(), ins, outs, **options)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(_gradients(ragged_linear, tensors, problem["grad"], ins, outs, **options))
+    finally:
+        torch.set_num_threads(before)
+    for each in found:
+        for ours, exact, first in zip(each, truth, found[0], strict=True):
+            torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-4)
+            assert torch.equal(ours, first)
+
+
 def test_rows_may_lie_apart_and_be_none() -> None:
     weight, bias = torch.randn(2, 3, 4), torch.randn(2, 1, 4)
     wide = torch.randn(10, 9)
