@@ -20,6 +20,7 @@
 #include "errors.hpp"
 #include "linear_bindings.hpp"
 #include "nested_bindings.hpp"
+#include "norm_bindings.hpp"
 #include "quantizer_bindings.hpp"
 #include "ragged_copy.hpp"
 #include "tile_schedule.hpp"
@@ -241,5 +242,6 @@ PYBIND11_MODULE(_C, module) {
   spinlock::bind_packing_plan(module);
   spinlock::bind_quantizer(module);
   spinlock::bind_linear(module);
+  spinlock::bind_norm(module);
   spinlock::bind_nested(module);
 }

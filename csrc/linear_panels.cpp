@@ -39,15 +39,16 @@ LinearPanels weight_panels(const RaggedLinear& shape, const float* weight, bool 
   return {std::move(memory), data, block, row};
 }
 
-LinearPanels bias_panels(const RaggedLinear& shape, const float* bias) {
-  if (bias == nullptr) return {AlignedFloats(), nullptr, 0, 0};
-  const std::int64_t row = whole_lines(shape.most_out);
-  AlignedFloats memory = allocate_floats(row * shape.num_groups());
-  for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
-    const float* const from = bias + g * shape.most_out;
-    const std::int64_t width = shape.out_widths[static_cast<std::size_t>(g)];
-    float* const end = std::copy(from, from + width, memory.get() + g * row);
-    std::fill(end, memory.get() + (g + 1) * row, 0.0f);
+LinearPanels padded_rows(const std::vector<std::int64_t>& widths, std::int64_t most,
+                         const float* rows) {
+  if (rows == nullptr) return {AlignedFloats(), nullptr, 0, 0};
+  const std::int64_t row = whole_lines(most);
+  AlignedFloats memory = allocate_floats(row * static_cast<std::int64_t>(widths.size()));
+  float* to = memory.get();
+  for (const std::int64_t width : widths) {
+    std::fill(std::copy(rows, rows + width, to), to + row, 0.0f);
+    rows += most;
+    to += row;
   }
   const float* const data = memory.get();
   return {std::move(memory), data, row, row};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "aligned_buffer.hpp"
 #include "linear_kernels.hpp"
@@ -27,8 +28,9 @@ inline std::int64_t whole_lines(std::int64_t width) {
 LinearPanels weight_panels(const RaggedLinear& shape, const float* weight, bool turned,
                            const RowKernels& kernels);
 
-// [1, out] of every group.
-LinearPanels bias_panels(const RaggedLinear& shape, const float* bias);
+// A row of every group, from rows `most` apart; 0 behind its width. Null: null.
+LinearPanels padded_rows(const std::vector<std::int64_t>& widths, std::int64_t most,
+                         const float* rows);
 
 // In chunks of terms, so that what all rows read of b stays in the cache.
 inline void multiply_deep(const RowKernels& kernels, Product product) {

@@ -71,7 +71,7 @@ void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call,
   if (call.rows == 0) return;
   const RowKernels& kernels = row_kernels(isa);
   const LinearPanels weight = weight_panels(shape, call.weight, false, kernels);
-  const LinearPanels bias = bias_panels(shape, call.bias);
+  const LinearPanels bias = padded_rows(shape.out_widths, shape.most_out, call.bias);
   const std::int64_t blocks = parts_of(call.rows, kBlockRows);
   // A thread takes several at a time: it fetches the next ones of its own.
   const std::int64_t each =

@@ -4,6 +4,7 @@
 
 #include "codebook_panels.hpp"
 #include "linear_kernels.hpp"
+#include "norm_kernels.hpp"
 #include "simd/isa.hpp"
 
 namespace spinlock {
@@ -72,6 +73,10 @@ struct RowKernels {
   void (*pack_gradient)(const OutputGradient& gradient);
   // Writes turn.to.
   void (*turn)(const Turn& turn);
+  // Writes output and moments.
+  void (*normalise)(const NormRows& rows);
+  // Writes grad_input and adds to sums.
+  void (*norm_gradients)(const NormGradients& gradients);
   // out[i] = grad[i] + factor[i] (x[i] - code[i]), each operation rounded; without grad where null.
   void (*add_commitment)(const float* grad, const float* factor, const float* x, const float* code,
                          std::int64_t count, float* out);

@@ -3,6 +3,7 @@
 // Vectors first: what follows is compiled for them.
 #include "simd/add_commitment.hpp"
 #include "simd/nearest_rows.hpp"
+#include "simd/norm_rows.hpp"
 #include "simd/pack_gradient.hpp"
 #include "simd/product.hpp"
 #include "simd/settle_rows.hpp"
@@ -12,9 +13,10 @@
 namespace spinlock {
 
 const RowKernels& avx512_row_kernels() {
-  static constexpr RowKernels kernels{nearest, nearest_unpacked, settle,
-                                      find_skipped, multiply, pack_gradient,
-                                      turn, add_commitment, false};
+  static constexpr RowKernels kernels{
+      nearest, nearest_unpacked, settle, find_skipped,
+      multiply, pack_gradient, turn, normalise,
+      norm_gradients, add_commitment, false};
   return kernels;
 }
 

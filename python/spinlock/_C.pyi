@@ -125,6 +125,38 @@ class RaggedLinear:
         isa: str = "",
     ) -> None: ...
 
+class RaggedNorm:
+    """Layer norms of segments of different widths; see spinlock.ops.ragged_layer_norm."""
+
+    def __init__(self, widths: Sequence[int]) -> None: ...
+    @property
+    def num_segments(self) -> int: ...
+    def forward(
+        self,
+        input: _Rows,
+        weight: _Buffer,
+        *,
+        bias: _Buffer,
+        epsilon: float,
+        output: _Buffer,
+        moments: _Buffer,
+        threads: int = 1,
+        isa: str = "",
+    ) -> None: ...
+    def backward(
+        self,
+        input: _Rows,
+        moments: _Buffer,
+        *,
+        weight: _Buffer,
+        grad: _Rows,
+        grad_input: _Buffer | None = None,
+        grad_weight: _Buffer | None = None,
+        grad_bias: _Buffer | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> None: ...
+
 def quantize_rows(
     plan: PackingPlan,
     latents: _Rows,

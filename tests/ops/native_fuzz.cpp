@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "native_linear.hpp"
+#include "native_norm.hpp"
 #include "native_truth.hpp"
 #include "quantize_backward.hpp"
 #include "quantize_rows.hpp"
@@ -227,8 +228,10 @@ int main(int argc, char** argv) {
   for (seed = first; std::chrono::duration<double>(Clock::now() - start).count() < seconds; ++seed) {
     check_problem();
     for (const Isa isa : spinlock::available_isas()) {
-      const char* const finding = spinlock::check::linear_finding(seed, isa);
-      require(finding == nullptr, finding, isa);
+      for (const auto find : {spinlock::check::linear_finding, spinlock::check::norm_finding}) {
+        const char* const finding = find(seed, isa);
+        require(finding == nullptr, finding, isa);
+      }
     }
   }
   std::printf("%llu problems, no finding; next seed %llu\n",
