@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import Optimizer
+
+from spinlock.training.eager_adam import Adam, AdamW
 
 _FLOOR = 0.02  # a cosine schedule ends at this share of the learning rate
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
 
 from spinlock.training.callbacks import EpochRecord, Event
+from spinlock.training.eager_adam import Adam
 from spinlock.training.epoch_losses import EpochLosses
 from spinlock.training.interrupts import GracefulInterrupt
 from spinlock.training.metrics import EvaluationMetrics, evaluate
