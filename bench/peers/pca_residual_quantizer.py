@@ -24,8 +24,8 @@ from bench.peers.whole_run import Measured, WholeRun, arguments_parser, config_o
 from spinlock.analysis.statistics import one_blas_thread
 from spinlock.data import load_table
 from spinlock.data.categories import discover_categories
-from spinlock.data.cleaning import FeatureCleaner
-from spinlock.data.normalisation import Normaliser
+from spinlock.data.column_cleaner import ColumnCleaner
+from spinlock.data.column_normaliser import ColumnNormaliser
 from spinlock.data.sampling import sample_rows
 from spinlock.data.split import split_rows
 from spinlock.training.planning import precompute_compression_ratios
@@ -93,7 +93,7 @@ def _prepare(config: TrainConfig, run: WholeRun) -> tuple[Matrix, Matrix, tuple[
         table = table.take_rows(sample_rows(table.num_rows, config.max_samples, config.random_seed))
     settings = config.training
     parts = split_rows(table.num_rows, settings.validation_split, config.random_seed)
-    cleaner = FeatureCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
+    cleaner = ColumnCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
     fitted = table.take_rows(parts[0])
     cleaned = cleaner.fit(fitted).transform(fitted)
     run.stamp("cleaned")
@@ -110,7 +110,7 @@ def _prepare(config: TrainConfig, run: WholeRun) -> tuple[Matrix, Matrix, tuple[
         seed=config.random_seed,
     )
     plan = precompute_compression_ratios(config, cleaned, groups)
-    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    normaliser = ColumnNormaliser(config.normalization_method, seed=config.random_seed)
     normaliser.fit(cleaned[:, groups.order], names=[names[column] for column in groups.order])
     train, held_out = (
         np.ascontiguousarray(

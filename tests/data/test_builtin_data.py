@@ -103,7 +103,7 @@ def test_hu_moments_do_not_see_a_quarter_turn(monkeypatch: pytest.MonkeyPatch) -
     upright = digits_table()
     bunch = load_digits()
     bunch.images = np.ascontiguousarray(np.rot90(bunch.images, axes=(1, 2)))
-    monkeypatch.setattr("spinlock.data.digits.load_digits", lambda: bunch)
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: bunch)
     turned = digits_table()
     for i in range(1, 8):
         expected = column(upright, f"moments::hu{i}")

@@ -106,7 +106,7 @@ def test_blocks_stream(features: NDArray[np.float32], monkeypatch: pytest.Monkey
     whole = normaliser.transform(features)
     parts = [normaliser.transform(block) for block in np.array_split(features, 9)]
     assert np.array_equal(np.concatenate(parts), whole)
-    monkeypatch.setattr("spinlock.data.normalisation._PIECE_BYTES", 8 * 4 * 13)
+    monkeypatch.setattr("spinlock.data.column_normaliser._PIECE_BYTES", 8 * 4 * 13)
     assert np.array_equal(normaliser.transform(features), whole)
     assert normaliser.transform(features[:0]).shape == (0, 4)
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from rich.console import Console
-
 from spinlock.cli.streams import ClosedStream, Outlet, OutputLost
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from spinlock.training.callbacks import Event
@@ -116,6 +115,8 @@ def prepare_streams() -> None:
 
 
 def _console(stream: TextIO) -> Console:
+    from rich.console import Console  # help and usage errors print without it
+
     width = None if stream.isatty() else _PIPE_WIDTH
     file = cast(TextIO, Outlet(stream))
     return Console(file=file, width=width, highlight=False, emoji=False, markup=False)

@@ -17,9 +17,9 @@ from spinlock.analysis.statistics import (
     one_blas_thread,
     row_blocks,
 )
+from spinlock.data.column_normaliser import robust_scale
 from spinlock.data.manual_categories import assigned_columns
 from spinlock.data.matrix import families_of, matrix_of, names_of, require_finite
-from spinlock.data.normalisation import robust_scale
 from spinlock.data.partition import (
     Partition,
     best_partition,

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from spinlock.data.digit_moments import moments
 from spinlock.data.table import FeatureTable, as_float32, qualified_name
@@ -31,6 +30,8 @@ def digits_table() -> FeatureTable:
     >>> digits_table().family_names
     ('pixels', 'profiles', 'fourier', 'moments', 'gradients')
     """
+    from sklearn.datasets import load_digits  # of no use to those who want pixel_grid
+
     digits = load_digits()
     images = digits.images.astype(np.int64)
     families: dict[str, Callable[[Images], Columns]] = {

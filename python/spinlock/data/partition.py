@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -121,6 +119,10 @@ def _cuts(distance: Floats) -> Iterator[Labels]:
     """Labels of the tree cut into 2, 3, ... D groups; a group is named after its first feature."""
     if len(distance) < 2:
         return
+    # Only here, for scipy.cluster takes a while to import and most runs bring their categories.
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     tree = linkage(squareform(distance, checks=False), method="average")
     size = len(distance)
     members = [np.array([feature]) for feature in range(size)]

@@ -25,8 +25,8 @@ from spinlock.analysis.statistics import (
 )
 from spinlock.config.category_file import read_category_file
 from spinlock.data.categories import CategoryGroups, discover_categories
-from spinlock.data.cleaning import FeatureCleaner
-from spinlock.data.normalisation import Normaliser
+from spinlock.data.column_cleaner import ColumnCleaner
+from spinlock.data.column_normaliser import ColumnNormaliser
 from spinlock.data.parts import RowPart
 from spinlock.data.table import FeatureTable
 from spinlock.engine import IN_PROCESS, Engine, Mergeable, Tell, map_reduce
@@ -66,7 +66,7 @@ def fit_in_memory(config: TrainConfig, train: FeatureTable, on_event: EventHandl
     groups = _groups(config, cleaned, cleaner, train.families, on_event)
     families = cleaner.families_out(train.families)
     plan = precompute_compression_ratios(config, cleaned, groups, families)
-    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    normaliser = ColumnNormaliser(config.normalization_method, seed=config.random_seed)
     normaliser.fit(cleaned[:, groups.order], names=_grouped_names(cleaner, groups))
     return Fitted(Preprocessing(train.names, train.families, cleaner, groups, normaliser), plan)
 
@@ -109,7 +109,7 @@ def fit_in_passes(
     passed = map_reduce(engine, parts, make, cleaner.transform, told)
     sample, measured = passed.reservoir.finalise(), passed.gram.finalise()
     groups = _groups(config, sample, cleaner, families, on_event)
-    normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
+    normaliser = ColumnNormaliser(config.normalization_method, seed=config.random_seed)
     grouped = replace(sample, rows=sample.rows[:, groups.order])
     normaliser.fit_statistics(
         _reordered(passed.moments.finalise(), groups.order),
@@ -161,14 +161,14 @@ def _told(task: str, num_rows: int, on_event: EventHandler) -> Tell:
     return tell
 
 
-def _cleaner(config: TrainConfig) -> FeatureCleaner:
-    return FeatureCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
+def _cleaner(config: TrainConfig) -> ColumnCleaner:
+    return ColumnCleaner(seed=config.random_seed, **config.feature_cleaning.model_dump())
 
 
 def _groups(
     config: TrainConfig,
     cleaned: Matrix | RowSample,
-    cleaner: FeatureCleaner,
+    cleaner: ColumnCleaner,
     families: tuple[str, ...],
     on_event: EventHandler,
 ) -> CategoryGroups:
@@ -196,7 +196,7 @@ def _groups(
     return groups
 
 
-def _grouped_names(cleaner: FeatureCleaner, groups: CategoryGroups) -> list[str]:
+def _grouped_names(cleaner: ColumnCleaner, groups: CategoryGroups) -> list[str]:
     names = cleaner.get_feature_names_out()
     return [str(names[column]) for column in groups.order]
 

@@ -23,7 +23,7 @@ from spinlock.analysis.strategy_choice import (
     parse_strategy,
     reads_scale_free,
 )
-from spinlock.data.normalisation import Normaliser
+from spinlock.data.column_normaliser import ColumnNormaliser
 from spinlock.errors import ConfigError
 from spinlock.training.callbacks import Event
 from spinlock.training.preprocessing import Matrix
@@ -89,9 +89,9 @@ def precompute_compression_ratios(
         return profile_category(name, cleaned[:, columns], scale_free=scale_free)
 
     def normalised() -> Matrix:
-        normaliser = Normaliser(config.normalization_method, seed=config.random_seed)
-        rows: Matrix = normaliser.fit_transform(cleaned[:, groups.order])
-        return rows
+        normaliser = ColumnNormaliser(config.normalization_method, seed=config.random_seed)
+        grouped = cleaned[:, groups.order]
+        return normaliser.fit(grouped).transform(grouped)
 
     statistics = TrainingStatistics(len(cleaned), profile, normalised, families)
     return plan_from_statistics(config, groups, statistics)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinlock.data.categories import CategoryGroups
-from spinlock.data.cleaning import FeatureCleaner
-from spinlock.data.normalisation import Normaliser
+from spinlock.data.column_cleaner import ColumnCleaner
+from spinlock.data.column_normaliser import ColumnNormaliser
 from spinlock.data.table import schema_fingerprint
 from spinlock.errors import CheckpointError, DataError
 
@@ -32,9 +32,9 @@ class Preprocessing:
 
     names: tuple[str, ...]
     families: tuple[str, ...]
-    cleaner: FeatureCleaner
+    cleaner: ColumnCleaner
     groups: CategoryGroups
-    normaliser: Normaliser
+    normaliser: ColumnNormaliser
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +74,7 @@ class Preprocessing:
         """The model's units ``[N, D_kept]`` to all raw columns ``[N, D]``, named by ``names``.
 
         What cleaning dropped comes back as
-        :meth:`~spinlock.data.cleaning.FeatureCleaner.inverse_transform` says.
+        :meth:`~spinlock.data.column_cleaner.ColumnCleaner.inverse_transform` says.
         """
         grouped = self.inverse_transform(x)
         cleaned = np.empty_like(grouped)
@@ -105,9 +105,9 @@ class Preprocessing:
         found = cls(
             names=tuple(state["schema"]["names"]),
             families=tuple(state["schema"]["families"]),
-            cleaner=FeatureCleaner.from_state(state["cleaner"]),
+            cleaner=ColumnCleaner.from_state(state["cleaner"]),
             groups=CategoryGroups.from_dict(state["categories"]),
-            normaliser=Normaliser.from_state(state["normaliser"]),
+            normaliser=ColumnNormaliser.from_state(state["normaliser"]),
         )
         cleaned, grouped = len(found.cleaned_names), len(found.groups.order)
         if not (

@@ -1,15 +1,16 @@
 """BLAS on one thread, for products that are small or that must not depend on the thread count."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-import scipy.linalg  # noqa: F401  (loads scipy's BLAS before the libraries are listed)
+import numpy as np  # noqa: F401  (its BLAS must be loaded before the libraries are listed)
 from threadpoolctl import ThreadpoolController
 
 
 @cache
-def _libraries() -> ThreadpoolController:
+def _libraries(with_scipy: bool) -> ThreadpoolController:  # noqa: ARG001
     return ThreadpoolController()
 
 
@@ -23,5 +24,6 @@ def one_blas_thread() -> Iterator[None]:
     >>> with one_blas_thread():
     ...     pass
     """
-    with _libraries().limit(limits=1, user_api="blas"):
+    # scipy brings a BLAS of its own, whenever it is imported.
+    with _libraries("scipy.linalg" in sys.modules).limit(limits=1, user_api="blas"):
         yield
