@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import spinlock
@@ -62,6 +63,60 @@ def test_a_wrong_configuration_is_found_without_torch(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, "train-vqvae", "--config", str(path)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+HEAVY = (
+    "torch", "torch._dynamo", "numpy", "scipy", "scipy.linalg", "sklearn", "pandas", "sympy",
+    "matplotlib", "h5py", "pyarrow",
+)  # fmt: skip
+
+
+def loaded(*arguments: str, code: int = 0) -> set[str]:
+    """Which of the heavy modules a command line has imported when it ends."""
+    script = (
+        "import sys; from spinlock.cli.main import main; code = main(sys.argv[2:]);"
+        "print('loaded', *set(sys.argv[1].split()) & sys.modules.keys()); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", script, " ".join(HEAVY), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    return set(ended.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["train-vqvae", "--help"]])
+def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded(*arguments) == set()
+
+
+def test_commands_load_what_they_use(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", left=rows[:, :4], right=rows[:, 4:])
+    config, runs = tmp_path / "x.yaml", tmp_path / "runs"
+    config.write_text(
+        f"{{dataset_path: {tmp_path / 'rows.npz'}, training: {{num_epochs: 1, "
+        f"category_assignment: families, checkpoint_dir: {runs}}}}}"
+    )
+    used = {"torch", "numpy"}
+    trained = loaded("train-vqvae", "--config", str(config), "--quiet")
+    assert trained == used, "of training"
+    assert loaded("info", str(runs)) == used, "of info"
+    tokens = str(tmp_path / "tokens.npz")
+    encoded = loaded("encode", str(runs), str(tmp_path / "rows.npz"), "--output", tokens)
+    assert encoded == used, "of encode"
+    assert loaded("diagnose", str(runs)) == used, "of diagnose"
+    wrong = ["train-vqvae", "--config", str(config), "--set", "training.num_epochs=-1"]
+    assert loaded(*wrong, code=2) == {"numpy"}, "of a wrong configuration"
+
+
+def test_a_process_that_ends_is_not_searched_for_garbage() -> None:
+    code = (
+        "import gc, sys; from spinlock.cli.main import main; sys.argv = ['x', '--version'];"
+        "main(['--version']); before = gc.get_freeze_count();"
+        "main(); sys.exit(f'{before} {gc.get_freeze_count()}')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    before, after = map(int, ended.stderr.split())
+    assert before == 0 < after
 
 
 @pytest.mark.parametrize("command", COMMANDS)
