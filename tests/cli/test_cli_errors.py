@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from spinlock.errors import CheckpointError, ConfigError, DataError, InputError, LayoutError
+from spinlock.training.interrupts import Terminated
 
 RunCommand = Callable[..., Any]
 
@@ -42,6 +43,7 @@ RunCommand = Callable[..., Any]
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), 1, "error: out of memory: use"),
         (RuntimeError("boom"), 1, "error: RuntimeError: boom\nThis was not foreseen."),
         (KeyboardInterrupt(), 130, "interrupted; nothing was saved\n"),
+        (Terminated(), 143, "stopped by SIGTERM; nothing unfinished is left: run the command"),
     ],
 )
 def test_every_error_is_a_message_and_a_code(

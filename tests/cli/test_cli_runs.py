@@ -101,7 +101,7 @@ def test_analysis_as_json(run_command: RunCommand, config_file: Path) -> None:
 def test_flags_are_keys_and_set_wins_over_them(
     run_command: RunCommand, config_file: Path, fake_train: Any
 ) -> None:
-    fake_train.then = lambda *_, **__: SimpleNamespace(interrupted=False, checkpoint=Path("x"))
+    fake_train.then = lambda *_, **__: SimpleNamespace(signal_name=None, checkpoint=Path("x"))
     ended = run_command(
         *("train-vqvae", "--config", config_file, "--quiet"),
         *("--input", "b.npz", "--output", "elsewhere", "--epochs", "7", "--batch-size", "9"),
@@ -133,7 +133,7 @@ def test_flags_are_keys_and_set_wins_over_them(
 def test_resume_with_and_without_a_folder(
     flags: list[str], expected: str, run_command: RunCommand, config_file: Path, fake_train: Any
 ) -> None:
-    fake_train.then = lambda *_, **__: SimpleNamespace(interrupted=False, checkpoint=Path("x"))
+    fake_train.then = lambda *_, **__: SimpleNamespace(signal_name=None, checkpoint=Path("x"))
     assert run_command("train-vqvae", "--config", config_file, "-q", *flags).code == 0
     assert fake_train.calls[0][1]["resume"] == expected
 
@@ -154,7 +154,7 @@ def test_a_tilde_in_a_flag_is_the_home_directory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", str(config_file.parent))
-    fake_train.then = lambda *_, **__: SimpleNamespace(interrupted=False, checkpoint=Path("x"))
+    fake_train.then = lambda *_, **__: SimpleNamespace(signal_name=None, checkpoint=Path("x"))
     ended = run_command("train-vqvae", "--config", "~/x.yaml", "-q", *flags)
     assert ended.code == 0, ended.err
     ((config, arguments),) = fake_train.calls
@@ -200,7 +200,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     def interrupted(_: Any, *, callbacks: Any, **__: Any) -> Any:
         callbacks[0].on_checkpoint(Path("run/epoch_0001"))
-        return SimpleNamespace(interrupted=True, checkpoint=Path("run/epoch_0001"))
+        return SimpleNamespace(signal_name="SIGINT", checkpoint=Path("run/epoch_0001"))
 
     fake_train.then = interrupted
     arguments = ("--epochs", "9", "--set", "model.compression_ratios=[1, 2]", "--resume", "old")
@@ -215,7 +215,10 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-def test_ctrl_c_saves_and_its_advice_works(run_command: RunCommand, config_file: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_its_advice_works(
+    number: signal.Signals, code: int, run_command: RunCommand, config_file: Path
+) -> None:
     command = [sys.executable, "-m", "spinlock", "train-vqvae", "--config", config_file.name]
     command += ["--epochs", "200", "--set", "logging.interval_seconds=0"]
     command += ["--set", "training.checkpoint_every_n_epochs=50"]
@@ -225,10 +228,10 @@ def test_ctrl_c_saves_and_its_advice_works(run_command: RunCommand, config_file:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("epoch 3/"):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         rest = process.stderr.read()
-    assert process.returncode == 130
+    assert process.returncode == code
     advice = rest.splitlines()[-1].split()
     assert advice[:2] == ["spinlock", "train-vqvae"]
     assert advice[-1] == "--resume"

@@ -1,6 +1,8 @@
 """Rows that survive: going on where a comparison was stopped, and what must not be mixed."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from spinlock.comparison.summary import summarise
 from spinlock.config import TrainConfig
 from spinlock.errors import ConfigError, SpinlockError
 from spinlock.training.checkpoint import read_run
+from spinlock.training.interrupts import Terminated
 
 
 def test_nothing_is_computed_twice(config: TrainConfig, tmp_path: Path) -> None:
@@ -52,6 +55,29 @@ def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(
     record = compare(config, settings(), tmp_path / "out", listener=rest)
     assert rest.begun == ["uniform 1", "dimensionality 1"]
     assert [plain(row) for row in record.wanted] == [plain(row) for row in whole.wanted]
+
+
+@pytest.mark.parametrize("name", ["uniform", "fsq"])
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_what_stops_a_training_stops_the_comparison(
+    name: str,
+    number: signal.Signals,
+    raised: type[KeyboardInterrupt],
+    config: TrainConfig,
+    tmp_path: Path,
+) -> None:
+    class Signalled(Heard):
+        def on_epoch_end(self, record: Any) -> None:
+            del record
+            if self.begun[-1] == f"{name} 0":
+                os.kill(os.getpid(), number)
+
+    wanted = settings(strategies="uniform", peers="fsq", num_seeds=1)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        compare(config, wanted, tmp_path / "out", listener=Signalled())
+    assert stop.type is raised
 
 
 def test_a_training_that_is_stopped_continues_from_its_checkpoint(

@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_earlier_report(
 
     monkeypatch.setattr("spinlock.training.durable.os.fsync", full)
     with pytest.raises(SpinlockError, match="No space left on device"):
-        write_whole(page, b"after")
+        write_whole({page: b"after"})
     assert [path.name for path in tmp_path.iterdir()] == ["x.html"]
     assert page.read_bytes() == b"before"
 
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_the_earlier_report(
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real.html").write_bytes(b"before")
     (tmp_path / "link.html").symlink_to("real.html")
-    write_whole(tmp_path / "link.html", b"after")
+    write_whole({tmp_path / "link.html": b"after"})
     assert (tmp_path / "link.html").is_symlink()
     assert (tmp_path / "real.html").read_bytes() == b"after"
 

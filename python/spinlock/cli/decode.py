@@ -48,7 +48,7 @@ def decode(
     Tokens of another model are refused.
     """
     session = context.find_object(Session) or Session()
-    with session.reporting_termination():
+    with session.reporting():
         from spinlock.cli.row_progress import RowProgress
         from spinlock.cli.terminal import Terminal
         from spinlock.config.paths import expand_user

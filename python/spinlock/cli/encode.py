@@ -113,7 +113,7 @@ def encode(
     decoding it with another model.
     """
     session = context.find_object(Session) or Session()
-    with session.reporting_termination():
+    with session.reporting():
         from spinlock.cli.terminal import Terminal
         from spinlock.config.paths import expand_user
 

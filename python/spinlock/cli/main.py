@@ -67,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the process's own, which then ends with
             this call: Ctrl-C is ignored from its last words on.
 
-    0: done; 1: data, checkpoint or machine; 2: configuration or usage; 130: interrupted; 143:
-    stopped by SIGTERM.
+    0: done; 1: data, checkpoint or machine; 2: configuration or usage; 130: Ctrl-C; 143:
+    SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import NoReturn
 
 import typer
 
 from spinlock.cli.streams import Outlet, OutputLost
 from spinlock.distributed.speaker import may_speak
 from spinlock.errors import ConfigError, SpinlockError
+from spinlock.training.interrupts import Terminated, termination_raised
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -33,10 +34,6 @@ _ALLOCATION = (
     "std::bad_alloc",
     "Storage size calculation overflowed",
 )
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which whatever cleans up after Ctrl-C cleans up after as well."""
 
 
 @dataclass
@@ -60,19 +57,16 @@ class Session:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Turns what is raised inside into a message on stderr and an exit code."""
+        """Turns what is raised inside, by SIGTERM too, into a message on stderr and a code."""
         try:
-            yield
+            with termination_raised():
+                yield
         except ConfigError as error:
             self._fail(str(error), USAGE)
         except SpinlockError as error:
             self._fail(str(error), FAILED)
-        except Terminated:
-            self.ignore_interrupts()
-            say("stopped by SIGTERM; nothing unfinished is left: run the command again")
-            raise typer.Exit(TERMINATED) from None
-        except KeyboardInterrupt:
-            self.stop_interrupted()
+        except KeyboardInterrupt as stop:
+            self._stop_interrupted(stop)
         except OutputLost as error:
             self._stop_unheard(error)
         except OSError as error:
@@ -87,41 +81,26 @@ class Session:
                 FAILED,
             )
 
-    @contextmanager
-    def reporting_termination(self) -> Iterator[None]:
-        """:meth:`reporting`, and SIGTERM ends the command as Ctrl-C does, without leavings.
-
-        A second one ends the process at once.  A signal that is ignored, or that has a handler
-        already, keeps it.
-        """
-        main = threading.current_thread() is threading.main_thread()
-        mine = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        with self.reporting():
-            if mine:
-                signal.signal(signal.SIGTERM, _terminate)
-            try:
-                yield
-            finally:
-                if mine:
-                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def stop_interrupted(self) -> None:
-        """Ends an interrupted command; says how to go on.
-
-        Raises:
-            typer.Exit: always, with code 130.
-        """
-        saved = "nothing was saved" if self.saved is None else f"'{self.saved}' is saved"
-        how = "" if self.resume_command is None else f"; to go on:\n  {self.resume_command}"
-        self.ignore_interrupts()
-        if may_speak():
-            say(f"interrupted; {saved}{how}")
-        raise typer.Exit(INTERRUPTED)
-
     def ignore_interrupts(self) -> None:
         """From here on Ctrl-C could only break into Python's own exit, with a traceback."""
         if self.owns_process and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _stop_interrupted(self, stop: KeyboardInterrupt) -> NoReturn:
+        terminated = isinstance(stop, Terminated)
+        how = "stopped by SIGTERM" if terminated else "interrupted"
+        if self.saved is not None:
+            left = f"'{self.saved}' is saved"
+        else:
+            left = "nothing unfinished is left" if terminated else "nothing was saved"
+        if self.resume_command is not None:
+            left += f"; to go on:\n  {self.resume_command}"
+        elif terminated:
+            left += ": run the command again"
+        self.ignore_interrupts()
+        if may_speak():
+            say(f"{how}; {left}")
+        raise typer.Exit(TERMINATED if terminated else INTERRUPTED)
 
     def _stop_unheard(self, error: OutputLost) -> None:
         saved = "" if self.saved is None else f"; '{self.saved}' is saved"
@@ -137,11 +116,6 @@ class Session:
             self.ignore_interrupts()
             say(f"error: {message}")
         raise typer.Exit(code)
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    raise Terminated
 
 
 def say(message: str) -> None:

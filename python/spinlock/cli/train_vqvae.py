@@ -14,6 +14,7 @@ from spinlock.cli import options as opt
 from spinlock.cli.session import Session
 from spinlock.distributed.launch import launched_world_size, rank_of_launch
 from spinlock.errors import ConfigError
+from spinlock.training.interrupts import stopping
 
 if TYPE_CHECKING:
     from spinlock.cli.terminal import Terminal
@@ -81,7 +82,6 @@ def train_vqvae(
         "device": device,
         "seed": seed,
     }
-    interrupted = False
     with session.reporting():
         resume = None if resume is None else opt.resume_folder(resume)
         loaded = opt.load(config, flags, assignments, recompute_ratios=recompute_ratios)
@@ -100,7 +100,7 @@ def train_vqvae(
                 address=address,
             )
         else:
-            interrupted = _train(
+            _train(
                 loaded,
                 verbosity,
                 session,
@@ -110,8 +110,6 @@ def train_vqvae(
                 engine=engine,
                 address=address,
             )
-    if interrupted:
-        session.stop_interrupted()
 
 
 def _train(
@@ -124,8 +122,12 @@ def _train(
     as_json: bool,
     engine: str,
     address: str | None,
-) -> bool:
-    """Runs the training; True where a signal ended it."""
+) -> None:
+    """Runs the training.
+
+    Raises:
+        KeyboardInterrupt: a signal ended it; its last checkpoint is saved.
+    """
     if resume is not None:
         session.resume_command = shlex.join(["spinlock", *session.arguments])
     from spinlock.cli.progress import TrainingProgress
@@ -157,7 +159,9 @@ def _train(
             callbacks=[progress],
             engine=worker,
         )
-    if leads and not result.interrupted:
+    if result.signal_name is not None:
+        raise stopping(result.signal_name)
+    if leads:
         if as_json:
             from spinlock.cli.results import result_json
 
@@ -165,7 +169,6 @@ def _train(
         else:
             print_result(result, terminal)
         terminal.finish()
-    return result.interrupted
 
 
 def print_result(result: TrainResult, terminal: Terminal) -> None:

@@ -26,6 +26,7 @@ from spinlock.data.table import FeatureTable
 from spinlock.errors import ConfigError, DataError
 from spinlock.training.callbacks import Callback
 from spinlock.training.folder import RunDirectory
+from spinlock.training.interrupts import stopping
 from spinlock.training.pipeline import train
 from spinlock.training.prepare import prepare
 from spinlock.training.prepared import Prepared
@@ -164,7 +165,7 @@ class Contenders:
             callbacks=[self.callback],
         )
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise stopping(result.signal_name)
         metrics = result.metrics
         assert metrics is not None, "a finished run has been measured"
         codes = sum(v.num_tokens * v.latent_dim for c in plan.categories for v in c.levels)

@@ -48,7 +48,8 @@ def write_page(record: ComparisonRecord, config: TrainConfig) -> Path:
     """
     path = record.path.parent / PAGE
     # A name with half of a surrogate pair has no UTF-8.
-    write_whole(path, comparison_html(record, config).encode("utf-8", "xmlcharrefreplace"))
+    page = comparison_html(record, config).encode("utf-8", "xmlcharrefreplace")
+    write_whole({path: page})
     return path
 
 

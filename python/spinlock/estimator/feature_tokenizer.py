@@ -31,6 +31,7 @@ from spinlock.estimator.run import lasting, run_config, saved_once
 from spinlock.tokens.codec import Codec
 from spinlock.training.callbacks import Callback
 from spinlock.training.checkpoint import SavedModel, load_model
+from spinlock.training.interrupts import stopping
 from spinlock.training.planning import without_computed_ratios
 
 
@@ -180,7 +181,7 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 callbacks=[Listener(self.verbose), *(self.callbacks or ())],
             )
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise stopping(result.signal_name)
         prepared = result.prepared
         self._remember(
             SavedModel(

@@ -29,4 +29,4 @@ def write_budget_figure(curve: BudgetCurve, bits: float, path: Path) -> None:
             data = render.png(figure)
         else:
             data = render.file_svg(figure).encode("utf-8")
-    write_whole(path, data)
+    write_whole({path: data})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from spinlock.errors import ConfigError, SpinlockError
-from spinlock.training.durable import replaced_file
+from spinlock.training.durable import replaced_files
 
 # Every file of a report carries it near its start: page, SVG and PNG.
 MARK = "spinlock diagnose"
@@ -34,16 +35,18 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes beside and renames; what was there before stays if that fails.
+def write_whole(contents: Mapping[Path, bytes]) -> None:
+    """Writes all beside their places, then renames; what was there before stays if that fails.
 
     Raises:
         SpinlockError: the disk is full or the folder cannot be written to.
     """
-    # Through a link: its target is replaced, not the link.
+    path = Path()
     try:
-        with replaced_file(path.resolve()) as temporary:
-            temporary.write_bytes(data)
+        # Through links: their targets are replaced, not the links.
+        with replaced_files([path.resolve() for path in contents]) as temporaries:
+            for path, temporary in zip(contents, temporaries, strict=True):
+                temporary.write_bytes(contents[path])
     except OSError as error:
         raise SpinlockError(
             f"could not write '{path}' ({error.strerror}); what was there before is untouched: "

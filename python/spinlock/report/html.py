@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from spinlock.errors import SpinlockError
 from spinlock.report.diagnosis_facts import DiagnosisReport
 from spinlock.report.diagnosis_text import collision_text, number, shown_categories
 from spinlock.report.files import MARK, check_replaceable, write_whole
+from spinlock.training.durable import made_folder
 
 if TYPE_CHECKING:
     from spinlock.report.plots.gallery import Section
@@ -76,7 +78,7 @@ def write_html(report: DiagnosisReport, path: Path, *, overwrite: bool = False) 
     """
     check_replaceable(path, overwrite=overwrite)
     # A name with half of a surrogate pair has no UTF-8.
-    write_whole(path, diagnosis_html(report).encode("utf-8", "xmlcharrefreplace"))
+    write_whole({path: diagnosis_html(report).encode("utf-8", "xmlcharrefreplace")})
 
 
 def figure_names(report: DiagnosisReport) -> list[str]:
@@ -89,7 +91,7 @@ def figure_names(report: DiagnosisReport) -> list[str]:
 def write_figures(
     report: DiagnosisReport, folder: Path, *, overwrite: bool = False, dpi: float = 110.0
 ) -> list[Path]:
-    """Writes every figure as ``<name>.svg`` and ``<name>.png``; the paths written.
+    """Writes every figure as ``<name>.svg`` and ``<name>.png``, all or none; the paths written.
 
     Raises:
         ConfigError: a file of such a name is no figure of a report.
@@ -100,24 +102,23 @@ def write_figures(
     from spinlock.report.plots.gallery import sections
     from spinlock.report.plots.style import figure_style
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpinlockError(f"cannot make the folder '{folder}' ({error.strerror})") from error
-    for name in figure_names(report):
-        check_replaceable(folder / name, overwrite=overwrite)
-    written = []
-    with figure_style():
-        for section in sections(report):
-            figure = section.draw()
-            if figure is not None:
-                for form, data in (
-                    ("svg", render.file_svg(figure).encode("utf-8")),
-                    ("png", render.png(figure, dpi)),
-                ):
-                    write_whole(folder / f"{section.key}.{form}", data)
-                    written.append(folder / f"{section.key}.{form}")
-    return written
+    contents: dict[Path, bytes] = {}
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folder(folder))
+        except OSError as error:
+            raise SpinlockError(f"cannot make the folder '{folder}' ({error.strerror})") from error
+        for name in figure_names(report):
+            check_replaceable(folder / name, overwrite=overwrite)
+        with figure_style():
+            for section in sections(report):
+                figure = section.draw()
+                if figure is not None:
+                    place = folder / section.key
+                    contents[Path(f"{place}.svg")] = render.file_svg(figure).encode("utf-8")
+                    contents[Path(f"{place}.png")] = render.png(figure, dpi)
+        write_whole(contents)
+    return list(contents)
 
 
 def _drawn(report: DiagnosisReport) -> Iterator[tuple[Section, str]]:

@@ -1,13 +1,13 @@
-"""Which files an export writes; each replaces what was there in one step, or not at all."""
+"""Which files an export writes; all of them replace what was there, or none does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinlock.errors import CheckpointError, ConfigError
-from spinlock.training.durable import replaced_file
+from spinlock.training.durable import made_folder, replaced_files
 
 if TYPE_CHECKING:
     from spinlock.training.saved import SavedModel
@@ -76,13 +76,12 @@ def write_export(
     check_export(output, part, overwrite=overwrite)
     from spinlock.tokens import export
 
-    contents = {}
+    contents: dict[Path, bytes] = {}
     for path, maker in _makers(output, part).items():
         if on_file is not None:
             on_file(path.name)
         contents[path] = getattr(export, maker)(saved)
-    for path, data in contents.items():
-        _write(path, data)
+    _write(contents)
     return list(contents)
 
 
@@ -99,11 +98,12 @@ def _makers(output: Path, part: str | None) -> dict[Path, str]:
     }
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(contents: Mapping[Path, bytes]) -> None:
+    path = next(iter(contents))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(path) as temporary:
-            temporary.write_bytes(data)
+        with made_folder(path.parent), replaced_files(list(contents)) as temporaries:
+            for path, temporary in zip(contents, temporaries, strict=True):
+                temporary.write_bytes(contents[path])
     except OSError as error:
         raise CheckpointError(
             f"could not write '{path}' ({error.strerror}); what was there before is untouched: "

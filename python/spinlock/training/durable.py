@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,14 +37,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Makes ``folder``, which is new, with these files in it, and waits until they are on the disk.
 
     Raises:
-        OSError: a full disk, for example; the folder is gone again then.
+        OSError: a full disk, for example; the folder is gone again then, as after Ctrl-C.
     """
     try:
         folder.mkdir(parents=True)
         for name, data in files.items():
             write_durably(folder / name, data)
         flush_directory(folder)
-    except OSError:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -55,14 +55,42 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
     If anything is raised inside, what was written is removed and ``path`` is as it was.
     """
-    temporary = temporary_beside(path)
-    try:
+    with replaced_files([path]) as (temporary,):
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        flush_directory(path.parent)
+
+
+@contextmanager
+def replaced_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """:func:`replaced_file` for several: none takes its place before all of them are written."""
+    temporaries = [temporary_beside(path) for path in paths]
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+        for folder in {path.parent for path in paths}:
+            flush_directory(folder)
+    except BaseException:
+        for temporary in temporaries:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Makes ``folder`` and those above it that are missing.
+
+    If anything is raised inside, those that were made and are still empty are removed.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except BaseException:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            for place in missing:
+                place.rmdir()
         raise

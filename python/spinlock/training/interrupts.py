@@ -1,21 +1,59 @@
-"""Ctrl-C, SIGTERM, a lost terminal: finish the step, save, return; a second one aborts at once."""
+"""Ctrl-C, SIGTERM, a lost terminal: a run finishes its step, all else cleans up."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which whatever cleans up after Ctrl-C cleans up after as well."""
+
+
+def stopping(signal_name: str | None) -> KeyboardInterrupt:
+    """What the signal of that name raises.
+
+    >>> [type(stopping(name)).__name__ for name in ("SIGINT", "SIGTERM")]
+    ['KeyboardInterrupt', 'Terminated']
+    """
+    return Terminated() if signal_name == signal.SIGTERM.name else KeyboardInterrupt()
+
+
+@contextmanager
+def termination_raised() -> Iterator[None]:
+    """Within the block SIGTERM raises :class:`Terminated` in the main thread.
+
+    A second one ends the process at once.  A signal that is ignored, or that has a handler
+    already, keeps it, and so does one that is given another inside.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    mine = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if mine and signal.getsignal(signal.SIGTERM) is _terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
+
+
 class GracefulInterrupt:
     """Within the ``with`` block a first signal only sets :attr:`requested`.
 
-    A second signal raises ``KeyboardInterrupt`` wherever the program is.  Signal handlers belong
-    to the main thread: in any other thread this changes nothing and :attr:`requested` stays
-    False.  The handlers found on entry are put back on exit.
+    A second signal raises ``KeyboardInterrupt``, or :class:`Terminated`, wherever the program is.
+    Signal handlers belong to the main thread: in any other thread this changes nothing and
+    :attr:`requested` stays False.  The handlers found on entry are put back on exit.
 
     Attributes:
         requested: a signal has come.
@@ -49,6 +87,6 @@ class GracefulInterrupt:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
+            raise stopping(signal.Signals(number).name)
         self.requested = True
         self.signal_name = signal.Signals(number).name

@@ -51,7 +51,7 @@ class TrainResult:
         history: one record per whole epoch, those before a resume included.
         checkpoint: the last checkpoint written or resumed from, None before one.
         best_checkpoint: the checkpoint with the lowest held-out mean MSE; None before one.
-        interrupted: a signal ended the run; resume from ``checkpoint``.
+        signal_name: of the signal that ended the run, such as SIGTERM; None where none did.
         dry_run: nothing was trained.
         seconds: wall time of this call.
     """
@@ -62,9 +62,14 @@ class TrainResult:
     history: tuple[EpochRecord, ...]
     checkpoint: Path | None
     best_checkpoint: Path | None
-    interrupted: bool
+    signal_name: str | None
     dry_run: bool
     seconds: float
+
+    @property
+    def interrupted(self) -> bool:
+        """A signal ended the run; resume from ``checkpoint``."""
+        return self.signal_name is not None
 
 
 def analyze(
@@ -223,7 +228,7 @@ def _run(
         )
         if saved is not None:
             restore(trainer, saved, callback)
-        interrupted = False
+        signal_name: str | None = None
         if not dry_run:
             if world is None or world.first:
                 settle(trainer, directory, saved, callback)
@@ -231,12 +236,13 @@ def _run(
                 team.share_best(trainer.progress)
             with GracefulInterrupt() if team is None else SharedInterrupt() as interrupt:
                 try:
-                    interrupted = trainer.run(interrupt)
+                    if trainer.run(interrupt):
+                        signal_name = interrupt.signal_name
                 except WorldError as error:
                     # The other may have been lost after one was written, before all heard of it.
                     written = trainer.checkpoint or directory.latest()
                     raise lost_process(error, written) from error
-            if interrupted:
+            if signal_name is not None:
                 tell_interrupted(trainer, interrupt, callback)
     best = trainer.progress.best_checkpoint
     return TrainResult(
@@ -246,7 +252,7 @@ def _run(
         history=tuple(trainer.progress.history),
         checkpoint=trainer.checkpoint,
         best_checkpoint=None if best is None else directory.path / best,
-        interrupted=interrupted,
+        signal_name=signal_name,
         dry_run=dry_run,
         seconds=time.perf_counter() - started,
     )

@@ -6,7 +6,7 @@ import signal
 import time
 from types import FrameType
 
-from spinlock.training.interrupts import GracefulInterrupt
+from spinlock.training.interrupts import GracefulInterrupt, stopping
 
 # torchrun passes a Ctrl-C on to processes that the terminal has already told.
 _SAME_SIGNAL_SECONDS = 5.0
@@ -34,7 +34,7 @@ class SharedInterrupt(GracefulInterrupt):
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.signalled and now - self._since > _SAME_SIGNAL_SECONDS:
-            raise KeyboardInterrupt
+            raise stopping(signal.Signals(number).name)
         if not self.signalled:
             self.signalled, self._since = True, now
             self.signal_name = signal.Signals(number).name

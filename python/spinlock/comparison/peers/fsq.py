@@ -15,7 +15,7 @@ from spinlock.comparison.models import fitted_model
 from spinlock.comparison.peers.fsq_grid import component_variances, grid_levels, token_groups
 from spinlock.comparison.peers.fsq_quantizer import FiniteScalarQuantizer
 from spinlock.training.callbacks import Callback
-from spinlock.training.interrupts import GracefulInterrupt
+from spinlock.training.interrupts import GracefulInterrupt, stopping
 from spinlock.training.loop import Trainer
 from spinlock.training.prepared import Prepared
 from spinlock.training.seeding import Stream, generator, reproducible, sample_rows
@@ -58,7 +58,7 @@ def fit_fsq(prepared: Prepared, callback: Callback | None = None) -> Fitted:
         )
         with GracefulInterrupt() as interrupt:
             if trainer.run(interrupt):
-                raise KeyboardInterrupt
+                raise stopping(interrupt.signal_name)
     metrics = trainer.progress.metrics
     assert metrics is not None, "a finished run has been measured"
     return fitted_model(
