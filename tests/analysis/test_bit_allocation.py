@@ -9,6 +9,7 @@ import pytest
 
 from spinlock.analysis.allocation_record import BitAllocation, RateDistortionOptions
 from spinlock.analysis.bit_allocation import allocate_bits, described_dims
+from spinlock.analysis.bit_spending import greedy_path, mean_error, reach_error
 from spinlock.analysis.category_curves import default_max_codes, measure_curves
 from spinlock.analysis.rate_distortion import gaussian_distortion, water_level
 from spinlock.errors import ConfigError, DataError
@@ -126,8 +127,42 @@ def test_an_error_to_reach() -> None:
     assert (found.rule, found.budget) == ("target_mse", found.bits)
     assert 0.2 < found.mean_mse <= 0.3
     assert allocated(target_mse=0.2).bits > found.bits
-    with pytest.raises(ConfigError, match="target_mse 1e-06 is out of reach"):
+    said = r"rate_distortion\.target_mse 1e-06 is out of reach.* 90 codes .* one decoder for all"
+    with pytest.raises(ConfigError, match=said):
         allocated(target_mse=1e-6)
+    few = made_up(150)
+    with pytest.raises(ConfigError, match="predicted, for Gaussians, to be"):
+        allocated(few, target_mse=1e-6)
+
+
+def related(noise: float, count: int = 900) -> Rows:
+    """Five categories of eight features, all of the same four factors and noise of their own."""
+    rng = np.random.default_rng(1)
+    factors = rng.normal(size=(count, 4))
+    rows = {}
+    for name in "abcde":
+        rows[name] = factors @ rng.normal(size=(4, 8)) + noise * rng.normal(size=(count, 8))
+    return {name: (x - x.mean(0)) / x.std(0) for name, x in rows.items()}
+
+
+def test_an_error_that_only_a_shared_decoder_reaches() -> None:
+    rows = related(0.1)
+    path = list(greedy_path(measure_curves(rows, max_codes=4).points, 4.0))
+    alone = mean_error(path[-1])
+    found = allocated(rows, target_mse=0.6 * alone, max_codes=4)
+    assert found.mean_mse <= 0.6 * alone
+    assert found.bits < sum(point.bits for point in path[-1].values())
+
+
+def test_an_error_to_reach_takes_no_more_bits_than_it_needs() -> None:
+    """What categories say of each other is measured where they end, not where they start."""
+    rows = related(1.0)
+    found = allocated(rows, target_mse=0.3)
+    sizes = {category.name: category.codebook_sizes for category in found.categories}
+    again = measure_curves(rows).with_shared_decoder(sizes)
+    needed = reach_error(again.points, 0.3, 4.0)
+    assert found.mean_mse <= 0.3
+    assert found.bits <= 1.05 * sum(point.bits for point in needed.values())
 
 
 def test_sizes_given_by_hand_are_kept_and_count() -> None:

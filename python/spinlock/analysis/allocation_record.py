@@ -85,8 +85,8 @@ class CategoryAllocation:
         ratio: latent dim / number of features, to three digits.
         codebook_sizes: one per level.
         predicted_mse: mean squared error per feature in z-units that residual k-means of these
-            sizes left on rows that it was not fitted to; of the Gaussian where nothing was
-            measured.
+            sizes, with one linear decoder for all categories, left on rows that it was not fitted
+            to; of the Gaussian where nothing was measured.
         gaussian_mse: the least error at which so many bits describe a Gaussian of its spectrum.
     """
 

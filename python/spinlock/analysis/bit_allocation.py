@@ -13,11 +13,19 @@ from spinlock.analysis.allocation_record import (
     CategoryAllocation,
     RateDistortionOptions,
 )
-from spinlock.analysis.bit_spending import Curves, most_bits, reach_error, spend_bits
+from spinlock.analysis.bit_spending import (
+    Curves,
+    mean_error,
+    most_bits,
+    reach_error,
+    spend_bits,
+)
 from spinlock.analysis.category_curves import CategoryCurves, measure_curves
 from spinlock.analysis.operational_curve import OperatingPoint, Sizes
 from spinlock.analysis.rate_distortion import gaussian_distortion, water_level
 from spinlock.errors import ConfigError
+
+_MOST_ROUNDS = 4
 
 
 def allocate_bits(
@@ -64,11 +72,12 @@ def allocate_bits(
     )
     fixed = dict(given or {})
     check_same_names("levels", [*rows, *fixed], rows, "give sizes of known categories only")
-    # Where bits are missing depends on what the categories say of each other, which is measured at
-    # sizes: those that are right as long as they say nothing.
-    alone, _ = _chosen(curves, fixed, wanted, default_bits)
-    curves = curves.with_shared_decoder(alone)
-    sizes, budget = _chosen(curves, fixed, wanted, default_bits)
+    if wanted.target_mse is not None:
+        curves, sizes = _for_error(curves, fixed, wanted.target_mse, wanted.alpha)
+        budget = _bits(sizes)
+    else:
+        budget = default_bits if wanted.bits is None else wanted.bits
+        curves, sizes = _for_bits(curves, fixed, budget, wanted)
     categories = tuple(_category(name, curves, sizes[name]) for name in rows)
     return BitAllocation(
         method="gaussian" if curves.gaussian else "measured",
@@ -83,20 +92,67 @@ def allocate_bits(
     )
 
 
-def _chosen(
+def _for_bits(
     curves: CategoryCurves,
     fixed: Mapping[str, Sizes],
+    budget: float,
     wanted: RateDistortionOptions,
-    default_bits: float,
-) -> tuple[dict[str, Sizes], float]:
-    """Sizes by category, and the bits that were to be spent."""
-    points = {**curves.points, **{name: (curves.at(name, fixed[name]),) for name in fixed}}
-    if wanted.target_mse is not None:
-        sizes = reach_error(points, wanted.target_mse, wanted.alpha)
-        return sizes, sum(OperatingPoint(chosen, 0.0).bits for chosen in sizes.values())
-    budget = default_bits if wanted.bits is None else wanted.bits
-    _check_spendable(points, wanted, curves.max_codes)
-    return spend_bits(points, budget, wanted.alpha), budget
+) -> tuple[CategoryCurves, dict[str, Sizes]]:
+    """Sizes by category for a budget, and the curves that they were chosen by."""
+    _check_spendable(_points(curves, fixed), wanted, curves.max_codes)
+    # Where bits are missing depends on what the categories say of each other, which is measured at
+    # sizes: those that are right as long as they say nothing.
+    alone = spend_bits(_points(curves, fixed), budget, wanted.alpha)
+    curves = curves.with_shared_decoder(alone)
+    return curves, spend_bits(_points(curves, fixed), budget, wanted.alpha)
+
+
+def _for_error(
+    curves: CategoryCurves, fixed: Mapping[str, Sizes], target: float, alpha: float
+) -> tuple[CategoryCurves, dict[str, Sizes]]:
+    """Sizes by category that reach a mean error, and the curves that they were chosen by.
+
+    The fewer bits, the more categories say of each other: what they say is measured anew at the
+    sizes that were found, as long as that saves bits.
+
+    Raises:
+        ConfigError: the largest codebooks do not reach it.
+    """
+    # The largest ones where no sizes reach it alone: together they may.
+    sizes = _sizes(reach_error(_points(curves, fixed), target, alpha))
+    found: tuple[CategoryCurves, dict[str, Sizes]] | None = None
+    for _ in range(_MOST_ROUNDS):
+        curves = curves.with_shared_decoder(sizes)
+        reached = reach_error(_points(curves, fixed), target, alpha)
+        least, sizes = mean_error(reached), _sizes(reached)
+        if least > target or (found is not None and _bits(sizes) >= _bits(found[1])):
+            break
+        found = curves, sizes
+    if found is None:
+        how = "for Gaussians" if curves.gaussian else "with one decoder for all of them"
+        raise ConfigError(
+            f"rate_distortion.target_mse {target:g} is out of reach: with codebooks of at most "
+            f"{curves.max_codes} codes the mean error over categories is predicted, {how}, to be "
+            f"{least:.4g}; raise target_mse or max_codes, or train on more rows. What a model is "
+            f"trained to may be lower: give it bits instead, of which {_bits(sizes):.1f} have an "
+            "effect"
+        )
+    return found
+
+
+def _points(
+    curves: CategoryCurves, fixed: Mapping[str, Sizes]
+) -> dict[str, tuple[OperatingPoint, ...]]:
+    """What may be chosen: a single point where sizes are given."""
+    return {**curves.points, **{name: (curves.at(name, fixed[name]),) for name in fixed}}
+
+
+def _sizes(points: Mapping[str, OperatingPoint]) -> dict[str, Sizes]:
+    return {name: point.codebook_sizes for name, point in points.items()}
+
+
+def _bits(sizes: Mapping[str, Sizes]) -> float:
+    return sum(OperatingPoint(chosen, 0.0).bits for chosen in sizes.values())
 
 
 def described_dims(spectrum: ArrayLike, bits: float) -> int:

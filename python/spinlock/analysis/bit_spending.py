@@ -72,24 +72,22 @@ def spend_bits(curves: Curves, bits: float, alpha: float) -> dict[str, Sizes]:
     return sizes
 
 
-def reach_error(curves: Curves, target: float, alpha: float) -> dict[str, Sizes]:
-    """The sizes after the fewest such steps that bring the mean error to at most ``target``.
+def reach_error(curves: Curves, target: float, alpha: float) -> dict[str, OperatingPoint]:
+    """The points after the fewest such steps that bring the mean error to at most ``target``.
 
-    Raises:
-        ConfigError: no step does.
+    Those after the last step where none does.
 
     >>> curves = {"a": [OperatingPoint((2,), 0.8), OperatingPoint((4,), 0.5)],
     ...     "b": [OperatingPoint((2,), 0.4), OperatingPoint((4,), 0.2)]}
-    >>> reach_error(curves, 0.5, alpha=4.0)
-    {'a': (4,), 'b': (2,)}
+    >>> [point.codebook_sizes for point in reach_error(curves, 0.5, alpha=4.0).values()]
+    [(4,), (2,)]
+    >>> mean_error(reach_error(curves, 0.1, alpha=4.0))
+    0.35
     """
     for chosen in greedy_path(curves, alpha):
         if mean_error(chosen) <= target:
-            return {name: point.codebook_sizes for name, point in chosen.items()}
-    raise ConfigError(
-        f"target_mse {target:g} is out of reach: with the largest codebooks allowed the predicted "
-        f"mean error is {mean_error(chosen):.4g}; raise target_mse or max_codes"
-    )
+            break
+    return chosen
 
 
 def greedy_path(curves: Curves, alpha: float) -> Iterator[dict[str, OperatingPoint]]:
