@@ -174,6 +174,10 @@ def test_an_empty_path_is_not_the_current_directory(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def spending(what: str) -> str:
+    return f"{{auto_compression_strategy: rate_distortion, rate_distortion: {{{what}}}}}"
+
+
 @pytest.mark.parametrize(
     ("assignment", "code", "says"),
     [
@@ -187,6 +191,8 @@ def test_an_empty_path_is_not_the_current_directory(
         ("training.category_assignment=manual", 2, "category_file: missing"),
         ("model.levels={nope: [{latent_dim: 2}]}", 2, "model.levels: given for unknown nope"),
         ("model.compression_ratios={shape: [0.5]}", 2, "model.compression_ratios: missing for"),
+        (f"model={spending('bits: 500')}", 2, "model.rate_distortion.bits is 500, but beyond"),
+        (f"model={spending('target_mse: 1e-9')}", 2, "model.rate_distortion.target_mse 1e-09 is"),
     ],
 )
 def test_a_key_that_the_data_cannot_meet_is_a_configuration_error(

@@ -37,6 +37,7 @@ def allocate_bits(
     given: Mapping[str, Sizes] | None = None,
     training_rows: int | None = None,
     seed: int = 0,
+    section: str = "",
 ) -> BitAllocation:
     """Spends a budget of bits per row where they lower the error most.
 
@@ -49,6 +50,7 @@ def allocate_bits(
         given: codebook sizes of categories that are not decided here; their bits count.
         training_rows: rows that the codebooks will be trained on; n where omitted.
         seed: of all draws; the same seed gives the same allocation.
+        section: what messages put before ``levels`` and ``rate_distortion``, such as ``model.``.
 
     Raises:
         ConfigError: a budget that is too small or too large, or an error that cannot be reached.
@@ -71,13 +73,17 @@ def allocate_bits(
         seed=seed,
     )
     fixed = dict(given or {})
-    check_same_names("levels", [*rows, *fixed], rows, "give sizes of known categories only")
+    check_same_names(
+        f"{section}levels", [*rows, *fixed], rows, "give sizes of known categories only"
+    )
     if wanted.target_mse is not None:
-        curves, sizes = _for_error(curves, fixed, wanted.target_mse, wanted.alpha)
+        key = f"{section}rate_distortion.target_mse"
+        curves, sizes = _for_error(curves, fixed, wanted.target_mse, wanted.alpha, key)
         budget = _bits(sizes)
     else:
         budget = default_bits if wanted.bits is None else wanted.bits
-        curves, sizes = _for_bits(curves, fixed, budget, wanted)
+        key = f"{section}rate_distortion.bits"
+        curves, sizes = _for_bits(curves, fixed, budget, wanted, key)
     categories = tuple(_category(name, curves, sizes[name]) for name in rows)
     return BitAllocation(
         method="gaussian" if curves.gaussian else "measured",
@@ -97,9 +103,10 @@ def _for_bits(
     fixed: Mapping[str, Sizes],
     budget: float,
     wanted: RateDistortionOptions,
+    key: str,
 ) -> tuple[CategoryCurves, dict[str, Sizes]]:
     """Sizes by category for a budget, and the curves that they were chosen by."""
-    _check_spendable(_points(curves, fixed), wanted, curves.max_codes)
+    _check_spendable(_points(curves, fixed), wanted, curves.max_codes, key)
     # Where bits are missing depends on what the categories say of each other, which is measured at
     # sizes: those that are right as long as they say nothing.
     alone = spend_bits(_points(curves, fixed), budget, wanted.alpha)
@@ -108,7 +115,7 @@ def _for_bits(
 
 
 def _for_error(
-    curves: CategoryCurves, fixed: Mapping[str, Sizes], target: float, alpha: float
+    curves: CategoryCurves, fixed: Mapping[str, Sizes], target: float, alpha: float, key: str
 ) -> tuple[CategoryCurves, dict[str, Sizes]]:
     """Sizes by category that reach a mean error, and the curves that they were chosen by.
 
@@ -131,7 +138,7 @@ def _for_error(
     if found is None:
         how = "for Gaussians" if curves.gaussian else "with one decoder for all of them"
         raise ConfigError(
-            f"rate_distortion.target_mse {target:g} is out of reach: with codebooks of at most "
+            f"{key} {target:g} is out of reach: with codebooks of at most "
             f"{curves.max_codes} codes the mean error over categories is predicted, {how}, to be "
             f"{least:.4g}; raise target_mse or max_codes, or train on more rows. What a model is "
             f"trained to may be lower: give it bits instead, of which {_bits(sizes):.1f} have an "
@@ -168,11 +175,13 @@ def described_dims(spectrum: ArrayLike, bits: float) -> int:
     return min(len(spread), max(2, 2 * above))
 
 
-def _check_spendable(points: Curves, wanted: RateDistortionOptions, max_codes: int) -> None:
+def _check_spendable(
+    points: Curves, wanted: RateDistortionOptions, max_codes: int, key: str
+) -> None:
     most = most_bits(points, wanted.alpha)
     if wanted.bits is not None and wanted.bits > most + 1.0:
         raise ConfigError(
-            f"rate_distortion.bits is {wanted.bits:g}, but beyond {most:.1f} bits per row (with "
+            f"{key} is {wanted.bits:g}, but beyond {most:.1f} bits per row (with "
             f"codebooks of at most {max_codes} codes) the measured error falls no more: lower "
             "bits, raise max_codes, or train on more rows"
         )

@@ -59,6 +59,7 @@ def build_plan(
     level_overrides: Mapping[str, Sequence[Level]] | None = None,
     category_families: Mapping[str, Sequence[str]] | None = None,
     allocation: BitAllocation | None = None,
+    section: str = "",
 ) -> CompressionPlan:
     """Resolve every latent dim and codebook size.
 
@@ -77,6 +78,7 @@ def build_plan(
         category_families: by category the families of its columns, for strategies per family.
         allocation: what :func:`~spinlock.analysis.bit_allocation.allocate_bits` decided, for the
             strategy ``rate_distortion``: it fills latent dims and codebook sizes.
+        section: what messages put before the names of keys, such as ``model.``.
 
     Raises:
         ConfigError: missing or unknown categories (all of them named), numbers of levels that
@@ -95,20 +97,20 @@ def build_plan(
     overrides = level_overrides or {}
     counts = _checked_counts(feature_counts)
     check_alignment(alignment)
-    _check_overrides(overrides, counts)
+    _check_overrides(overrides, counts, f"{section}levels")
     if allocation is not None:
         overrides = allocated_levels(allocation, counts, overrides)
-    levels = _resolve_num_levels(num_levels, ratios, overrides)
+    levels = _resolve_num_levels(num_levels, ratios, overrides, section)
     measured = _checked_profiles(profiles, counts, required=isinstance(ratios, AutoRatios))
     if isinstance(ratios, AutoRatios):
         by_category = computed_ratios(
             ratios, counts, measured, levels, category_families or {}, allocation
         )
     else:
-        by_category = given_ratios(ratios, counts)
+        by_category = given_ratios(ratios, counts, f"{section}compression_ratios")
 
     def category(name: str) -> CategoryPlan:
-        where = f"levels.{name}"
+        where = f"{section}levels.{name}"
         filled = fill_latent_dims(
             overrides.get(name, [{}] * levels),
             counts[name],
@@ -158,6 +160,7 @@ def plan_from_saved_ratios(
     num_samples: int | None = None,
     level_overrides: Mapping[str, Sequence[Level]] | None = None,
     allocation: BitAllocation | None = None,
+    section: str = "",
 ) -> CompressionPlan:
     """The plan of a saved configuration, from its computed ratios and metrics: nothing measured.
 
@@ -170,7 +173,7 @@ def plan_from_saved_ratios(
         metrics: the four scores by category.
         num_levels: the number expected; saved ratios of another number are refused.
         feature_counts, codebook_sizing, hierarchy, alignment, num_samples, level_overrides,
-            allocation: as in :func:`build_plan`.
+            allocation, section: as in :func:`build_plan`.
 
     Raises:
         ConfigError: the saved categories are not those of ``feature_counts``, or as in
@@ -178,8 +181,9 @@ def plan_from_saved_ratios(
     """
     remedy = "measure anew with --recompute-ratios"
     saved = PerCategoryRatios({name: tuple(levels) for name, levels in ratios.items()})
-    check_same_names("compression_ratios_computed", saved.ratios, feature_counts, remedy)
-    check_same_names("compression_ratios_metrics", metrics, feature_counts, remedy)
+    computed, measured = (f"{section}compression_ratios_{key}" for key in ("computed", "metrics"))
+    check_same_names(computed, saved.ratios, feature_counts, remedy)
+    check_same_names(measured, metrics, feature_counts, remedy)
     counts = _checked_counts(feature_counts)
     profiles = {
         name: CategoryProfile.from_scores(name, count, metrics[name])
@@ -196,6 +200,7 @@ def plan_from_saved_ratios(
         num_samples=num_samples,
         level_overrides=level_overrides,
         allocation=allocation,
+        section=section,
     )
     return replace(plan, source="auto", strategy=strategy)
 
@@ -215,30 +220,34 @@ def _checked_counts(feature_counts: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def _check_overrides(overrides: Mapping[str, Sequence[Level]], counts: Mapping[str, int]) -> None:
+def _check_overrides(
+    overrides: Mapping[str, Sequence[Level]], counts: Mapping[str, int], key: str
+) -> None:
     unknown = [name for name in overrides if name not in counts]
     if unknown:
         raise ConfigError(
-            f"levels: given for unknown {', '.join(unknown)}; the categories are "
-            f"{', '.join(counts)}"
+            f"{key}: given for unknown {', '.join(unknown)}; the categories are {', '.join(counts)}"
         )
     for name, levels in overrides.items():
-        check_levels(levels, f"levels.{name}")
+        check_levels(levels, f"{key}.{name}")
 
 
 def _resolve_num_levels(
-    num_levels: int | None, ratios: CompressionRatios, overrides: Mapping[str, Sequence[Level]]
+    num_levels: int | None,
+    ratios: CompressionRatios,
+    overrides: Mapping[str, Sequence[Level]],
+    section: str,
 ) -> int:
     stated: dict[str, int] = {}
     if num_levels is not None:
-        stated["num_levels"] = check_count("num_levels", num_levels)
+        stated["num_levels"] = check_count(f"{section}num_levels", num_levels)
     if not isinstance(ratios, AutoRatios):
         stated["compression_ratios"] = ratios.num_levels
     elif isinstance(ratios.strategy, PerLevelStrategies):
         stated["auto_compression_strategy"] = len(ratios.strategy.names)
     stated |= {f"levels.{name}": len(levels) for name, levels in overrides.items()}
     if len(set(stated.values())) > 1:
-        found = ", ".join(f"{key} says {count}" for key, count in stated.items())
+        found = ", ".join(f"{section}{key} says {count}" for key, count in stated.items())
         raise ConfigError(f"the number of levels must be the same everywhere: {found}")
     return next(iter(stated.values()), PUBLISHED_LEVELS)
 

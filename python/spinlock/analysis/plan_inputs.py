@@ -14,13 +14,13 @@ from spinlock.errors import ConfigError
 
 
 def given_ratios(
-    ratios: UniformRatios | PerCategoryRatios, counts: Mapping[str, int]
+    ratios: UniformRatios | PerCategoryRatios, counts: Mapping[str, int], key: str
 ) -> Mapping[str, tuple[float, ...]]:
-    """Ratios that are written in the configuration, by category."""
+    """Ratios that are written in the configuration, by category; messages call them ``key``."""
     if isinstance(ratios, UniformRatios):
         return dict.fromkeys(counts, ratios.ratios)
     remedy = "give one list of ratios per category"
-    check_same_names("compression_ratios", ratios.ratios, counts, remedy)
+    check_same_names(key, ratios.ratios, counts, remedy)
     return ratios.ratios
 
 

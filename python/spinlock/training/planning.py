@@ -27,7 +27,7 @@ from spinlock.data.column_normaliser import ColumnNormaliser
 from spinlock.errors import ConfigError
 from spinlock.training.callbacks import Event
 from spinlock.training.preprocessing import Matrix
-from spinlock.training.wording import counted, keys_of_model
+from spinlock.training.wording import counted
 
 if TYPE_CHECKING:
     from spinlock.config import TrainConfig
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from spinlock.training.prepared import Prepared
 
 UNIFORM_DEFAULT = (0.5, 1.0, 1.5)
+# Of the keys that a plan is made from.
+_SECTION = "model."
 
 
 class Profiler(Protocol):
@@ -97,7 +99,6 @@ def precompute_compression_ratios(
     return plan_from_statistics(config, groups, statistics)
 
 
-@keys_of_model()
 def plan_from_statistics(
     config: TrainConfig, groups: CategoryGroups, statistics: TrainingStatistics
 ) -> CompressionPlan:
@@ -114,6 +115,7 @@ def plan_from_statistics(
         "num_levels": model.num_levels,
         "num_samples": statistics.num_rows,
         "level_overrides": _level_overrides(config),
+        "section": _SECTION,
     }
     if reuses_ratios(config):
         saved = model.compression_ratios_allocation
@@ -242,6 +244,7 @@ def _allocate(
         given=_given_sizes(config),
         training_rows=statistics.num_rows,
         seed=config.random_seed,
+        section=_SECTION,
     )
 
 
