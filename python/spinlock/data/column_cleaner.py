@@ -17,7 +17,7 @@ from spinlock.data.cleaning_passes import (
     RepairedColumnsPass,
     RunPass,
 )
-from spinlock.data.cleaning_report import CleaningReport
+from spinlock.data.cleaning_state import FittedCleaning
 from spinlock.data.cleaning_steps import Selection, Thresholds
 from spinlock.data.column_repair import ColumnRepair, outlier_caps
 from spinlock.data.fitted import parameter_names, parameters_of, require_fitted
@@ -29,12 +29,11 @@ from spinlock.data.matrix import (
     names_of,
     require_columns,
     require_finite,
-    require_keys,
     require_no_holes,
 )
 from spinlock.data.restoration import ColumnRestoration
 from spinlock.data.table import as_float32
-from spinlock.errors import CheckpointError, DataError
+from spinlock.errors import DataError
 
 Blocks = Callable[[], Iterable[ArrayLike]]
 
@@ -163,7 +162,9 @@ class ColumnCleaner:
             indicators = MissingIndicators.fitted(
                 len(names), repaired.masked, repaired.masks, self.deduplicate_threshold
             )
-        return self._remember(names, repair.select(positions), restoration, indicators, report)
+        return self._remember(
+            FittedCleaning(names, repair.select(positions), restoration, indicators, report)
+        )
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Rows [n, D] -> float32 [n, k + m], C-contiguous, finite; block by block if need be.
@@ -232,17 +233,14 @@ class ColumnCleaner:
         require_fitted(self, "repair_")
         parameters = parameters_of(self)
         parameters["percentile_range"] = [float(p) for p in self.percentile_range]
-        return {
-            "parameters": parameters,
-            "names": list(self.feature_names_in_),
-            "kept": self.kept_.copy(),
-            "medians": self.repair_.medians.copy(),
-            "lower": self.repair_.lower.copy(),
-            "upper": self.repair_.upper.copy(),
-            "restoration": self.restoration_.to_state(),
-            "indicators": self.indicators_.to_state(),
-            "report": self.report_.to_dict(),
-        }
+        fitted = FittedCleaning(
+            tuple(self.feature_names_in_),
+            self.repair_,
+            self.restoration_,
+            self.indicators_,
+            self.report_,
+        )
+        return fitted.to_state(parameters)
 
     @classmethod
     def from_state(cls, state: State) -> Self:
@@ -251,63 +249,23 @@ class ColumnCleaner:
         Raises:
             CheckpointError: a state that is incomplete or contradicts itself.
         """
-        require_keys(state, _STATE_KEYS, "the feature cleaner")
-        unknown = set(state["parameters"]) - set(parameter_names(cls))
-        repair = ColumnRepair(
-            np.asarray(state["kept"], dtype=np.int64),
-            *(np.asarray(state[k], dtype=np.float32) for k in ("medians", "lower", "upper")),
-        )
-        restoration = ColumnRestoration.from_state(state["restoration"])
-        indicators = MissingIndicators.from_state(state["indicators"])
-        width = len(state["names"])
-        fits = (
-            repair.fits(width)
-            and restoration.fits(width, len(repair.columns))
-            and indicators.fits(width)
-        )
-        if unknown or not fits:
-            raise CheckpointError(
-                "the saved state of the feature cleaner contradicts itself: "
-                f"{len(state['names'])} names, {len(repair.columns)} kept columns, unknown "
-                f"parameters {sorted(unknown)}. Fit again, or load another checkpoint."
-            )
-        cleaner = cls(**state["parameters"])
-        report = CleaningReport.from_dict(state["report"])
-        return cleaner._remember(tuple(state["names"]), repair, restoration, indicators, report)
+        fitted = FittedCleaning.from_state(state, parameter_names(cls))
+        return cls(**state["parameters"])._remember(fitted)
 
     def _fit_disabled(self, result: MomentsResult, names: Sequence[str]) -> Self:
         given = names_of(None, names, len(result.count))
         require_no_holes(result.non_finite, given, _ENABLE)
-        report = CleaningReport(result.num_rows, len(given), len(given), steps=())
-        width = len(given)
-        return self._remember(
-            given,
-            ColumnRepair.identity(width),
-            ColumnRestoration.identity(width),
-            MissingIndicators.none(width),
-            report,
-        )
+        return self._remember(FittedCleaning.identity(given, result.num_rows))
 
-    def _remember(
-        self,
-        names: tuple[str, ...],
-        repair: ColumnRepair,
-        restoration: ColumnRestoration,
-        indicators: MissingIndicators,
-        report: CleaningReport,
-    ) -> Self:
-        self.n_features_in_ = len(names)
-        self.feature_names_in_ = np.array(names, dtype=object)
-        self.kept_ = repair.columns
-        self.repair_ = repair
-        self.restoration_ = restoration
-        self.indicators_ = indicators
-        self.report_ = report
+    def _remember(self, fitted: FittedCleaning) -> Self:
+        self.n_features_in_ = len(fitted.names)
+        self.feature_names_in_ = np.array(fitted.names, dtype=object)
+        self.kept_ = fitted.repair.columns
+        self.repair_ = fitted.repair
+        self.restoration_ = fitted.restoration
+        self.indicators_ = fitted.indicators
+        self.report_ = fitted.report
         return self
 
 
-_STATE_KEYS = (
-    "parameters", "names", "kept", "medians", "lower", "upper", "restoration", "indicators",
-    "report",
-)  # fmt: skip
 _ENABLE = "Turn feature_cleaning.enabled on, or remove those values from the data."

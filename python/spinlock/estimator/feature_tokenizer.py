@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +26,10 @@ from spinlock.estimator.columns import (
 )
 from spinlock.estimator.encoding import read_encoding, save_tokenizer
 from spinlock.estimator.listener import Listener
-from spinlock.estimator.run import lasting, run_config, saved_once
+from spinlock.estimator.run import trained_on
 from spinlock.tokens.codec import Codec
 from spinlock.training.callbacks import Callback
 from spinlock.training.checkpoint import SavedModel, load_model
-from spinlock.training.interrupts import stopping
 from spinlock.training.planning import without_computed_ratios
 
 
@@ -162,8 +160,6 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             DataError: columns that hold no numbers, too few rows, no column that varies.
             KeyboardInterrupt: Ctrl-C; the estimator stays as it was.
         """
-        from spinlock.training.pipeline import train
-
         del y
         frame = read_frame(X)
         if len(frame.values) < 2:
@@ -171,32 +167,9 @@ class FeatureTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"Found array with {len(frame.values)} sample(s) (shape={frame.values.shape}) "
                 "while a minimum of 2 is required: a single row teaches nothing"
             )
-        with tempfile.TemporaryDirectory(prefix="spinlock-") as temporary, arrays_inside():
-            folder, table = Path(temporary), frame.table()
-            config = run_config(self.config, self.get_params(deep=False), folder, table.names)
-            result = train(
-                saved_once(config, folder),
-                table=table,
-                recompute_ratios=True,
-                callbacks=[Listener(self.verbose), *(self.callbacks or ())],
-            )
-        if result.interrupted:
-            raise stopping(result.signal_name)
-        prepared = result.prepared
-        self._remember(
-            SavedModel(
-                path=None,
-                config=lasting(prepared.config, config, folder),
-                preprocessing=prepared.preprocessing,
-                plan=prepared.plan,
-                model=result.model.cpu(),
-                metrics=result.metrics,
-                history=result.history,
-                data_fingerprint=prepared.data_fingerprint,
-                rows={"training": len(prepared.train), "validation": len(prepared.validation)},
-            ),
-            frame.names,
-        )
+        parameters = self.get_params(deep=False)
+        callbacks = [Listener(self.verbose), *(self.callbacks or ())]
+        self._remember(trained_on(frame.table(), self.config, parameters, callbacks), frame.names)
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:

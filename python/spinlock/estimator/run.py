@@ -1,8 +1,9 @@
-"""The configuration of an estimator's run, from its parameters."""
+"""An estimator's run: its configuration from parameters, and the model that comes of it."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -14,11 +15,53 @@ from spinlock.config.parameters import MEMORY, PARAMETERS, Base, config_from_par
 from spinlock.config.plain import plain
 from spinlock.config.root import TrainConfig
 from spinlock.data.frames import FAMILY
-from spinlock.data.table import SEPARATOR
+from spinlock.data.table import SEPARATOR, FeatureTable
 from spinlock.errors import ConfigError
+from spinlock.estimator.columns import arrays_inside
+from spinlock.training.callbacks import Callback
+from spinlock.training.interrupts import stopping
+from spinlock.training.saved import SavedModel
 
 _DRAWN_SEEDS = 2**31 - 1
 _REST = "*"
+
+
+def trained_on(
+    table: FeatureTable, base: Base, parameters: Mapping[str, Any], callbacks: Sequence[Callback]
+) -> SavedModel:
+    """Trains on rows in memory; the model is on the CPU.
+
+    Args:
+        table: the rows.
+        base, parameters: as in :func:`run_config`.
+        callbacks: hear of the run.
+
+    Raises:
+        ConfigError, DataError: as :func:`~spinlock.training.pipeline.train`.
+        KeyboardInterrupt: a signal ended the run.
+    """
+    from spinlock.training.pipeline import train
+
+    with tempfile.TemporaryDirectory(prefix="spinlock-") as temporary, arrays_inside():
+        folder = Path(temporary)
+        config = run_config(base, parameters, folder, table.names)
+        result = train(
+            saved_once(config, folder), table=table, recompute_ratios=True, callbacks=callbacks
+        )
+    if result.interrupted:
+        raise stopping(result.signal_name)
+    prepared = result.prepared
+    return SavedModel(
+        path=None,
+        config=lasting(prepared.config, config, folder),
+        preprocessing=prepared.preprocessing,
+        plan=prepared.plan,
+        model=result.model.cpu(),
+        metrics=result.metrics,
+        history=result.history,
+        data_fingerprint=prepared.data_fingerprint,
+        rows={"training": len(prepared.train), "validation": len(prepared.validation)},
+    )
 
 
 def run_config(
