@@ -11,7 +11,7 @@ from bench.errors import Unavailable
 from bench.peers.contender import Call, Contender, Contract, Outcome, backward_seed
 from bench.peers.torch_loop import codebook_arrays
 from bench.problems import Problem
-from spinlock.errors import SpinlockError
+from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules import RaggedVectorQuantizer
 from spinlock.modules.codebook_views import codebook_view
@@ -41,7 +41,7 @@ class SpinlockRagged(Contender):
             rows = torch.zeros(2, 4, device=device)
             weight = torch.zeros(layout.weight_size, device=device)
             nearest_codes(rows, weight, layout, backend=self.backend)
-        except (SpinlockError, ImportError) as error:
+        except (InputError, ImportError) as error:
             # without the two rows' dtypes and the remedy, which are of no use here
             raise Unavailable(str(error).partition(", got ")[0]) from error
 

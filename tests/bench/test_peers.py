@@ -56,6 +56,12 @@ def installed(device: str, *, compiled: bool = False) -> list[Contender]:
     return found
 
 
+def test_our_own_are_measured_on_every_processor() -> None:
+    """One that could not run would be missing from the tests below without a word."""
+    ready = {contender.name for contender in installed("cpu") if contender.ours}
+    assert ready >= {"spinlock torch", "spinlock cpp"}
+
+
 def cases(device: str) -> list[Any]:
     """Contender and verb, for all that it offers."""
     return [

@@ -38,6 +38,29 @@ def test_nothing_is_computed_twice(config: TrainConfig, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "runs").exists()
 
 
+def test_runs_that_cannot_be_removed_are_not_taken_for_new_ones(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(16, "Device or resource busy", str(path))
+
+    compare(config, settings(num_seeds=1), tmp_path / "out", keep_models=True)
+    record = (tmp_path / "out" / "compare.json").read_bytes()
+    monkeypatch.setattr(runner.shutil, "rmtree", busy)
+    with pytest.raises(SpinlockError, match=r"--fresh: cannot remove .*runs' \(Device or res"):
+        compare(config, settings(num_seeds=1), tmp_path / "out", fresh=True)
+    assert (tmp_path / "out" / "compare.json").read_bytes() == record
+
+
+def test_a_record_that_cannot_be_read_is_said_to_be_just_that(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "compare.json").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot read '.*compare.json' \(Is a directory\)"):
+        compare(config, settings(), tmp_path)
+
+
 def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(
     config: TrainConfig, tmp_path: Path
 ) -> None:

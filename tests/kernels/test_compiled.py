@@ -19,6 +19,7 @@ import torch
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed"
 )
+ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("resources.json")
 ARCHITECTURES = (80, 90, 100)
 # Codes and dims per quantizer: small, one of each packed width with few and with many codes.
@@ -64,6 +65,13 @@ def measured(architecture: int) -> dict[str, dict[str, object]]:
 
     target = GPUTarget("cuda", architecture, 32)
     return {entry.name: asdict(report(compiled(entry, target))) for entry in launches(architecture)}
+
+
+def test_the_record_is_of_the_triton_that_ci_installs() -> None:
+    """With another one the comparison below would be skipped there."""
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    version = json.loads(RECORD.read_text(encoding="utf-8"))["triton"]
+    assert f"\ntriton=={version};" in pinned
 
 
 @pytest.mark.long

@@ -131,9 +131,26 @@ def test_a_model_is_replaced_where_that_is_asked(result: TrainResult, tmp_path: 
     assert not list(tmp_path.glob(".*"))
 
 
+FULL = OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize("moment", ["fsync", "rename"])
-def test_a_full_disk_leaves_what_was_there(
-    result: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+@pytest.mark.parametrize(
+    ("error", "raised", "says"),
+    [
+        (FULL, CheckpointError, r"No space left on device.*untouched"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+    ids=["full disk", "Ctrl-C"],
+)
+def test_what_breaks_the_writing_leaves_what_was_there(
+    result: TrainResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    raised: type[BaseException],
+    says: str,
+    moment: str,
 ) -> None:
     saved, folder = load_model(result.checkpoint), tmp_path / "m"
     save_model(saved, folder)
@@ -141,7 +158,7 @@ def test_a_full_disk_leaves_what_was_there(
     original = Path.replace
 
     def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     def failing(path: Path, target: Path) -> Path:
         if Path(target) == folder and "replaced" not in path.name:
@@ -152,7 +169,7 @@ def test_a_full_disk_leaves_what_was_there(
         monkeypatch.setattr(os, "fsync", full)
     else:
         monkeypatch.setattr(model_folder.Path, "replace", failing)
-    with pytest.raises(CheckpointError, match=r"No space left on device.*untouched"):
+    with pytest.raises(raised, match=says):
         save_model(saved, folder, overwrite=True)
     monkeypatch.undo()
     assert contents(folder) == before

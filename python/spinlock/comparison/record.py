@@ -161,13 +161,18 @@ def check_ours(path: Path) -> dict[str, Any]:
     """What a comparison has written to ``path``; empty where there is no such file.
 
     Raises:
-        ConfigError: something else is there.
+        ConfigError: something else is there, or it cannot be read.
     """
     if not path.exists():
         return {}
     known = None
-    with suppress(OSError, ValueError, RecursionError):
-        known = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        with suppress(ValueError, RecursionError):
+            known = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read '{path}' ({error.strerror}): name another --output, or remove it"
+        ) from error
     if not isinstance(known, dict) or known.get("made_by") != MARK:
         raise ConfigError(
             f"'{path}' exists and was not written by {MARK}: name another --output, or remove it"

@@ -125,11 +125,20 @@ def forget(folder: Path) -> None:
 
     Raises:
         ConfigError: a ``compare.json`` that no comparison has written.
+        SpinlockError: something cannot be removed.
     """
     check_ours(folder / NAME)
-    for name in (NAME, PAGE):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / RUNS, ignore_errors=True)
+    try:
+        # First: a run that stayed would be gone on with as if it were of the new comparison.
+        if (folder / RUNS).is_dir():
+            shutil.rmtree(folder / RUNS)
+        for name in (NAME, PAGE):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise SpinlockError(
+            f"--fresh: cannot remove '{error.filename}' ({error.strerror}): remove it yourself, or "
+            "name another --output"
+        ) from error
 
 
 def _check_any(record: ComparisonRecord) -> None:

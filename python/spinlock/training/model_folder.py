@@ -34,13 +34,15 @@ def write_model_folder(
             target.replace(before)
         try:
             temporary.replace(target)
-        except OSError:
+        except BaseException:  # Ctrl-C as well: nothing would be there
             if replaces:
                 before.replace(target)
             raise
         flush_directory(target.parent)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         raise CheckpointError(
             f"could not write the checkpoint '{folder}' ({error.strerror}); what was there is "
             "untouched: free some space or choose another folder"
