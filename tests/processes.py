@@ -9,6 +9,15 @@ from torch import distributed, multiprocessing
 
 Work = Callable[..., Any]
 
+# Forked from a server that has only imported: spawned ones would each import torch anew.
+METHOD = "forkserver"
+multiprocessing.get_context(METHOD).set_forkserver_preload(
+    [
+        *("pytest", "spinlock.training.pipeline", "spinlock.compat.vector_quantize_pytorch"),
+        "torch._dynamo",  # DistributedDataParallel imports it
+    ]
+)
+
 
 def _enter(rank: int, size: int, folder: str, work: Work, arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
@@ -22,6 +31,7 @@ def _enter(rank: int, size: int, folder: str, work: Work, arguments: tuple[Any, 
 
 def in_processes(size: int, folder: Path, work: Work, *arguments: Any) -> list[Any]:
     """What ``work(*arguments)``, a function of a module, returns in each of ``size`` processes."""
-    multiprocessing.spawn(_enter, (size, str(folder), work, arguments), nprocs=size)
+    given = (size, str(folder), work, arguments)
+    multiprocessing.start_processes(_enter, given, nprocs=size, start_method=METHOD)
     names = [folder / f"result-{size}-{rank}.pt" for rank in range(size)]
     return [torch.load(name, weights_only=False) for name in names]

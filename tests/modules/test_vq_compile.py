@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
 
+from processes import in_processes
 from spinlock.compat import vector_quantize_pytorch as compat
 from spinlock.modules import (
     GroupedResidualVQ,
@@ -109,11 +110,8 @@ def test_eval_mode_exports_with_any_number_of_rows(name: str) -> None:
         assert torch.equal(found[1], expected[1])
 
 
-def _train(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world
-    )
+def _train() -> dict[str, Any]:
+    rank, world = distributed.get_rank(), distributed.get_world_size()
     torch.manual_seed(rank)
     modules = {
         "uniform": VectorQuantize(16, 12, update=Update(init="uniform")),
@@ -124,15 +122,11 @@ def _train(rank: int, world: int, folder: str) -> None:
     for module in modules.values():
         for seed in range(3):
             module(rows(20, seed=10 * seed)[rank : rank + 1 if rank + 1 < world else None])
-    states = {name: module.state_dict() for name, module in modules.items()}
-    torch.save(states, Path(folder) / f"{rank}.pt")
-    distributed.destroy_process_group()
+    return {name: module.state_dict() for name, module in modules.items()}
 
 
 def test_processes_train_one_codebook(tmp_path: Path) -> None:
-    world = 2
-    multiprocessing.spawn(_train, (world, str(tmp_path)), nprocs=world)
-    states = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    states = in_processes(2, tmp_path, _train)
     alone = {
         "uniform": VectorQuantize(16, 12, update=Update(init="uniform")),
         "grouped": GroupedResidualVQ(16, 12, 2, update=Update(init="uniform", decay=0.5)),
