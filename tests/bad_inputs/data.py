@@ -29,10 +29,10 @@ def _npz(**arrays: Any) -> Callable[[Path], None]:
 def _bomb(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         header = b"\x93NUMPY\x01\x00v\x00"
-        text = "{'descr': '<f4', 'fortran_order': False, 'shape': (800000, 1000), }"
+        text = "{'descr': '<f4', 'fortran_order': False, 'shape': (300000, 1000), }"
         with archive.open("features.npy", "w", force_zip64=True) as member:
             member.write(header + text.ljust(117).encode() + b"\n")
-            for _ in range(1100):
+            for _ in range(401):
                 member.write(b"\0" * 3_000_000)
 
 
