@@ -6,15 +6,14 @@
 #include "aligned_buffer.hpp"
 #include "linear_panels.hpp"
 #include "linear_pieces.hpp"
+#include "padded_rows.hpp"
 #include "ragged_linear.hpp"
+#include "row_blocks.hpp"
 #include "row_kernels.hpp"
 #include "simd/parallel_for.hpp"
 
 namespace spinlock {
 namespace {
-
-// Rows whose gradients go through all that needs them before the next ones.
-constexpr std::int64_t kBlockRows = 64;
 
 // The working memory of one thread.
 struct LinearScratch {
@@ -22,6 +21,7 @@ struct LinearScratch {
   float* sums;    // gradients of the weights and biases of a piece
 };
 
+// A block of rows goes through all that needs its gradients before the next one.
 class LinearGradients {
  public:
   LinearGradients(const RaggedLinear& shape, const LinearBackward& call, int threads, Isa isa)
@@ -29,18 +29,26 @@ class LinearGradients {
         call_(call),
         kernels_(row_kernels(isa)),
         pieces_(linear_pieces(shape, threads)),
-        threads_(std::min(threads, static_cast<int>(pieces_.size()))),
         row_(whole_lines(shape.most_out)) {
+    const std::int64_t pieces = static_cast<std::int64_t>(pieces_.size());
+    // The gradient of a row's input depends on no other row.
+    const std::int64_t blocks = parts_of(call.rows, RowBlock::kRows);
+    by_rows_ = call.grad_input != nullptr && pieces < std::min<std::int64_t>(threads, blocks);
+    threads_ = static_cast<int>(std::min<std::int64_t>(threads, by_rows_ ? blocks : pieces));
     if (call.grad_input != nullptr) weight_ = weight_panels(shape, call.weight, true, kernels_);
     for (const LinearPiece& piece : pieces_) most_sums_ = std::max(most_sums_, sums_of(piece));
-    scratch_ = allocate_floats((kBlockRows * row_ + most_sums_) * threads_);
+    scratch_ = allocate_floats(scratch_size() * threads_);
   }
 
   void add_up() {
+    if (by_rows_) {
+      parallel_for(parts_of(call_.rows, RowBlock::kRows), threads_,
+                   [this](std::int64_t task, int thread) { take_rows(task, scratch(thread)); });
+    }
+    if (by_rows_ && call_.grad_weight == nullptr && call_.grad_bias == nullptr) return;
     parallel_for(static_cast<std::int64_t>(pieces_.size()), threads_,
                  [this](std::int64_t task, int thread) {
-                   float* const own = scratch_.get() + thread * (kBlockRows * row_ + most_sums_);
-                   take(pieces_[static_cast<std::size_t>(task)], {own, own + kBlockRows * row_});
+                   take(pieces_[static_cast<std::size_t>(task)], scratch(thread));
                  });
   }
 
@@ -50,14 +58,36 @@ class LinearGradients {
     return piece.weights + static_cast<std::int64_t>(piece.slabs.size()) * row_;
   }
 
+  std::int64_t scratch_size() const { return RowBlock::kRows * row_ + most_sums_; }
+
+  LinearScratch scratch(int thread) const {
+    float* const own = scratch_.get() + thread * scratch_size();
+    return {own, own + RowBlock::kRows * row_};
+  }
+
+  // The gradients of a block's inputs.
+  void take_rows(std::int64_t task, const LinearScratch& scratch) const {
+    const std::int64_t first = task * RowBlock::kRows;
+    const RowBlock block{first, std::min(RowBlock::kRows, call_.rows - first), 0};
+    std::fill(scratch.sums, scratch.sums + row_, 0.0f);
+    for (std::int64_t g = 0; g < shape_.num_groups(); ++g) {
+      const LinearSlab slab{g, 0, shape_.in_widths[static_cast<std::size_t>(g)], 0};
+      pack(slab, block, scratch.packed, scratch.sums);
+      multiply_weight(slab, shape_.in_width, block, scratch.packed);
+    }
+  }
+
   void take(const LinearPiece& piece, const LinearScratch& scratch) const {
+    const std::int64_t end = in_column(piece.slabs.back()) + piece.slabs.back().end;
     std::fill(scratch.sums + piece.weights, scratch.sums + sums_of(piece), 0.0f);
-    for (std::int64_t first = 0; first < call_.rows; first += kBlockRows) {
-      const RowBlock block = row_block(first, call_.rows, kBlockRows);
+    for (std::int64_t first = 0; first < call_.rows; first += RowBlock::kRows) {
+      const RowBlock block = RowBlock::of(first, call_.rows);
       float* bias = scratch.sums + piece.weights;
       for (const LinearSlab& slab : piece.slabs) {
         pack(slab, block, scratch.packed, bias);
-        if (call_.grad_input != nullptr) multiply_weight(piece, slab, block, scratch.packed);
+        if (call_.grad_input != nullptr && !by_rows_) {
+          multiply_weight(slab, end, block, scratch.packed);
+        }
         if (call_.grad_weight != nullptr) multiply_input(slab, block, scratch);
         bias += row_;
       }
@@ -65,7 +95,10 @@ class LinearGradients {
     const float* bias = scratch.sums + piece.weights;
     for (const LinearSlab& slab : piece.slabs) {
       if (call_.grad_weight != nullptr) put_weight(slab, scratch.sums + slab.sums);
-      if (call_.grad_bias != nullptr && slab.column == 0) put_bias(slab, bias);
+      if (call_.grad_bias != nullptr && slab.column == 0) {
+        float* const to = call_.grad_bias + slab.group * shape_.most_out;
+        put_padded(bias, out_width(slab), to, shape_.most_out);
+      }
       bias += row_;
     }
   }
@@ -79,16 +112,15 @@ class LinearGradients {
                             packed, row_, bias, block.rows, out_width(slab)});
   }
 
-  // The gradient of the slab's columns of the input.
-  void multiply_weight(const LinearPiece& piece, const LinearSlab& slab, const RowBlock& block,
+  // The gradient of the slab's columns of the input; those up to `last`, which are written later,
+  // may be written over.
+  void multiply_weight(const LinearSlab& slab, std::int64_t last, const RowBlock& block,
                        const float* packed) const {
     const std::int64_t end = in_column(slab) + slab.end;
-    // What comes later in the piece may be written over.
-    const std::int64_t spare = in_column(piece.slabs.back()) + piece.slabs.back().end - end;
     float* const to = call_.grad_input + block.first * shape_.in_width + in_column(slab);
-    Product product{packed, row_, 1, weight_.group(slab.group) + slab.column, weight_.row, nullptr,
-                    0, to + slab.column, shape_.in_width, block.rows, slab.end - slab.column,
-                    out_width(slab), false, spare};
+    Product product{packed, row_, 1, weight_.at(slab.group) + slab.column, weight_.row, nullptr, 0,
+                    to + slab.column, shape_.in_width, block.rows, slab.end - slab.column,
+                    out_width(slab), false, last - end};
     product.next = {next_gradients(slab, block),
                     next_inputs(slab, block, call_.grad_input, shape_.in_width)};
     multiply_deep(kernels_, product);
@@ -105,7 +137,7 @@ class LinearGradients {
                     block.rows, false, row - out};
     product.next = {next_inputs(slab, block, call_.input, call_.input_stride),
                     next_outputs(slab, block, call_.output, shape_.out_width)};
-    if (call_.grad_input == nullptr) product.next[2] = next_gradients(slab, block);
+    if (call_.grad_input == nullptr || by_rows_) product.next[2] = next_gradients(slab, block);
     kernels_.multiply(product);
   }
 
@@ -119,21 +151,15 @@ class LinearGradients {
       kernels_.turn({sums, row, slab.end - slab.column, out, to + slab.column, to_row});
     } else {
       for (std::int64_t i = slab.column; i < slab.end; ++i, sums += row) {
-        std::copy(sums, sums + out, to + i * to_row);
+        put_padded(sums, out, to + i * to_row, to_row);
       }
     }
     if (slab.end < in) return;
-    const std::int64_t rows = shape_.transposed ? out : in, columns = shape_.transposed ? in : out;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      std::fill(to + r * to_row + columns, to + (r + 1) * to_row, 0.0f);
+    const std::int64_t rows = shape_.transposed ? out : in;
+    for (std::int64_t r = 0; shape_.transposed && r < rows; ++r) {
+      std::fill(to + r * to_row + in, to + (r + 1) * to_row, 0.0f);
     }
     std::fill(to + rows * to_row, to + size, 0.0f);
-  }
-
-  void put_bias(const LinearSlab& slab, const float* sums) const {
-    float* const to = call_.grad_bias + slab.group * shape_.most_out;
-    std::copy(sums, sums + out_width(slab), to);
-    std::fill(to + out_width(slab), to + shape_.most_out, 0.0f);
   }
 
   Stretch next_gradients(const LinearSlab& slab, const RowBlock& block) const {
@@ -167,9 +193,10 @@ class LinearGradients {
   const LinearBackward& call_;
   const RowKernels& kernels_;
   const std::vector<LinearPiece> pieces_;
-  const int threads_;
   const std::int64_t row_;  // of packed gradients
-  LinearPanels weight_ = {AlignedFloats(), nullptr, 0, 0};
+  bool by_rows_ = false;    // the gradient of the input; else with that of the weight, by pieces
+  int threads_ = 1;
+  PaddedRows weight_;
   std::int64_t most_sums_ = 0;
   AlignedFloats scratch_;
 };
@@ -179,7 +206,7 @@ class LinearGradients {
 void ragged_linear_backward(const RaggedLinear& shape, const LinearBackward& call, int threads,
                             Isa isa) {
   if (call.rows > 0) {
-    LinearGradients(shape, call, threads, isa).add_up();
+    LinearGradients(shape, call, std::max(threads, 1), isa).add_up();
     return;
   }
   if (call.grad_weight != nullptr) {

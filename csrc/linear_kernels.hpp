@@ -5,7 +5,6 @@
 
 namespace spinlock {
 
-inline constexpr std::int64_t kLineFloats = 16;  // of a cache line
 inline constexpr int kStretches = 4;
 
 // Memory that is read or written soon: rows of so many columns, `stride` apart.
@@ -18,11 +17,11 @@ struct Stretch {
 
 using Stretches = std::array<Stretch, kStretches>;
 
-// out(r, c) = start(r, c) + sum over k of a(r, k) b(k, c), not below 0 if `positive`, in float32 and
-// ascending k. Rows of b begin on the boundary of a vector and end with whole ones, whatever they hold
-// there. Columns of start and out lie side by side; rows of `start` may all be the same one (start_row
-// 0), and without it sums start at 0. `out` may be `start`. Behind their columns, `spare` ones of start
-// may be read and of out may be overwritten.
+// out(r, c) = start(r, c) + sum over k of a(r, k) b(k, c), not below 0 if `positive`, in float32
+// and ascending k. Rows of b begin on the boundary of a vector and end with whole ones, whatever they
+// hold there. Columns of start and out lie side by side; rows of `start` may all be the same one
+// (start_row 0), and without it sums start at 0. `out` may be `start`. Of `spare` columns behind
+// them, fewer than a vector has may be read in start and overwritten in out.
 struct Product {
   const float* a;
   std::int64_t a_row, a_column;

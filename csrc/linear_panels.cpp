@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace spinlock {
 
-LinearPanels weight_panels(const RaggedLinear& shape, const float* weight, bool turned,
-                           const RowKernels& kernels) {
+PaddedRows weight_panels(const RaggedLinear& shape, const float* weight, bool turned,
+                         const RowKernels& kernels) {
   const std::int64_t from_block = shape.most_in * shape.most_out;
   const std::int64_t from_row = shape.transposed ? shape.most_in : shape.most_out;
   const bool copies = turned == shape.transposed;
@@ -39,32 +40,21 @@ LinearPanels weight_panels(const RaggedLinear& shape, const float* weight, bool 
   return {std::move(memory), data, block, row};
 }
 
-LinearPanels padded_rows(const std::vector<std::int64_t>& widths, std::int64_t most,
-                         const float* rows) {
-  if (rows == nullptr) return {AlignedFloats(), nullptr, 0, 0};
-  const std::int64_t row = whole_lines(most);
-  AlignedFloats memory = allocate_floats(row * static_cast<std::int64_t>(widths.size()));
-  float* to = memory.get();
-  for (const std::int64_t width : widths) {
-    std::fill(std::copy(rows, rows + width, to), to + row, 0.0f);
-    rows += most;
-    to += row;
+void multiply_deep(const RowKernels& kernels, Product product) {
+  // 3 vectors of so many rows stay in the L1 cache.
+  constexpr std::int64_t kDepth = 128;
+  const std::int64_t depth = product.depth;
+  const bool positive = product.positive;
+  for (std::int64_t done = 0; done == 0 || done < depth; done += kDepth) {
+    product.depth = std::min(kDepth, depth - done);
+    product.positive = positive && done + kDepth >= depth;
+    kernels.multiply(product);
+    product.a += kDepth * product.a_column;
+    product.b += kDepth * product.b_row;
+    product.start = product.out;
+    product.start_row = product.out_row;
+    product.next = {};
   }
-  const float* const data = memory.get();
-  return {std::move(memory), data, row, row};
-}
-
-Stretch RowBlock::next(const float* data, std::int64_t stride, std::int64_t width,
-                       std::int64_t column, std::int64_t end, bool all_groups) const {
-  if (data == nullptr || next_rows <= 0 || stride == 0) return {};
-  const float* const rows_behind = data + (first + rows) * stride;
-  // Rows with gaps between them are fetched one by one: gaps may be many times what is read.
-  if (!all_groups || stride > width + kLineFloats) {
-    return {rows_behind + column, stride, next_rows, end - column};
-  }
-  const std::int64_t lines = (next_rows * stride + kLineFloats - 1) / kLineFloats;
-  const std::int64_t begin = lines * column / width;
-  return {rows_behind + begin * kLineFloats, kLineFloats, lines * end / width - begin, 1};
 }
 
 }  // namespace spinlock

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "linear_panels.hpp"
+#include "padded_rows.hpp"
 
 namespace spinlock {
 

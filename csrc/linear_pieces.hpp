@@ -19,9 +19,9 @@ struct LinearPiece {
   std::int64_t weights = 0;
 };
 
-// As many pieces as threads, where there are columns enough, or more: their sums stay in a cache while
-// rows pass. Each element of a result belongs to one slab, which adds it up in the order of the rows, so
-// that no bit hangs on where pieces are cut.
+// About as many pieces as threads, none of less than a line of columns unless its group has fewer;
+// or more: their sums stay in a cache while rows pass. Each element of a result belongs to one slab,
+// which adds it up in the order of the rows, so that no bit hangs on where pieces are cut.
 std::vector<LinearPiece> linear_pieces(const RaggedLinear& shape, int threads);
 
 }  // namespace spinlock

@@ -61,7 +61,7 @@ void bind_norm(py::module_& module) {
   const py::none none;
   py::class_<RaggedNorm>(module, "RaggedNorm")
       .def(py::init<std::vector<std::int64_t>>(), py::arg("widths"))
-      .def_property_readonly("num_segments", &RaggedNorm::num_groups)
+      .def_property_readonly("num_segments", &RaggedNorm::num_segments)
       .def("forward", &forward_at, py::arg("input"), py::arg("weight"), py::kw_only(),
            py::arg("bias"), py::arg("epsilon"), py::arg("output"), py::arg("moments"),
            py::arg("threads") = 1, py::arg("isa") = "")

@@ -7,14 +7,12 @@
 #include "checked_math.hpp"
 #include "errors.hpp"
 #include "linear_panels.hpp"
+#include "row_blocks.hpp"
 #include "row_kernels.hpp"
 #include "simd/parallel_for.hpp"
 
 namespace spinlock {
 namespace {
-
-// Rows that go through all groups before the next ones.
-constexpr std::int64_t kBlockRows = 64;
 
 template <typename Fail>
 std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& widths, const Fail& fail) {
@@ -33,8 +31,6 @@ void require_panels(std::int64_t groups, std::int64_t rows, std::int64_t columns
   const std::int64_t block = checked_multiply(row, rows, fail);
   if (checked_multiply(block, groups, fail) > kMaxElements) fail();
 }
-
-std::int64_t parts_of(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
 
 }  // namespace
 
@@ -69,24 +65,22 @@ RaggedLinear::RaggedLinear(std::vector<std::int64_t> ins, std::vector<std::int64
 void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call, int threads,
                            Isa isa) {
   if (call.rows == 0) return;
+  threads = std::max(threads, 1);
   const RowKernels& kernels = row_kernels(isa);
-  const LinearPanels weight = weight_panels(shape, call.weight, false, kernels);
-  const LinearPanels bias = padded_rows(shape.out_widths, shape.most_out, call.bias);
-  const std::int64_t blocks = parts_of(call.rows, kBlockRows);
-  // A thread takes several at a time: it fetches the next ones of its own.
-  const std::int64_t each =
-      threads == 1 ? blocks : std::max(std::int64_t{1}, blocks / (4 * threads));
+  const PaddedRows weight = weight_panels(shape, call.weight, false, kernels);
+  const PaddedRows bias = padded_rows(shape.out_widths, shape.most_out, call.bias);
   const auto forward_block = [&](const RowBlock& block) {
     for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
       const auto at = static_cast<std::size_t>(g);
       const std::int64_t in = shape.in_offsets[at], in_end = in + shape.in_widths[at];
       const std::int64_t out = shape.out_offsets[at], out_end = out + shape.out_widths[at];
       const std::int64_t to = block.first * shape.out_width + out;
+      // What the groups to the right write later may be written over.
       Product product{call.input + block.first * call.input_stride + in, call.input_stride, 1,
-                      weight.group(g), weight.row, nullptr, 0, call.output + to, shape.out_width,
+                      weight.at(g), weight.row, nullptr, 0, call.output + to, shape.out_width,
                       block.rows, out_end - out, in_end - in, call.positive,
                       shape.out_width - out_end};
-      if (call.bias != nullptr) product.start = bias.group(g);
+      if (call.bias != nullptr) product.start = bias.at(g);
       if (call.addend != nullptr) {
         product.start = call.addend + to;
         product.start_row = shape.out_width;
@@ -98,10 +92,15 @@ void ragged_linear_forward(const RaggedLinear& shape, const LinearForward& call,
       multiply_deep(kernels, product);
     }
   };
+  // A thread takes several blocks at a time: it fetches the next ones of its own.
+  const std::int64_t blocks = parts_of(call.rows, RowBlock::kRows);
+  const std::int64_t each =
+      threads == 1 ? blocks : std::max(std::int64_t{1}, blocks / (4 * threads));
   parallel_for(parts_of(blocks, each), threads, [&](std::int64_t task, int) {
-    const std::int64_t end = std::min(call.rows, (task + 1) * each * kBlockRows);
-    for (std::int64_t first = task * each * kBlockRows; first < end; first += kBlockRows) {
-      forward_block(row_block(first, end, kBlockRows));
+    const std::int64_t end = std::min(call.rows, (task + 1) * each * RowBlock::kRows);
+    for (std::int64_t first = task * each * RowBlock::kRows; first < end;
+         first += RowBlock::kRows) {
+      forward_block(RowBlock::of(first, end));
     }
   });
 }

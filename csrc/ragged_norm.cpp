@@ -6,23 +6,18 @@
 
 #include "checked_math.hpp"
 #include "errors.hpp"
-#include "linear_panels.hpp"
+#include "padded_rows.hpp"
+#include "row_blocks.hpp"
 #include "row_kernels.hpp"
 #include "simd/parallel_for.hpp"
 
 namespace spinlock {
-namespace {
-
-// Rows that go through all segments before the next ones.
-constexpr std::int64_t kBlockRows = 64;
-
-}  // namespace
 
 RaggedNorm::RaggedNorm(std::vector<std::int64_t> each) : widths(std::move(each)) {
   const auto too_large = [this] {
     throw_layout_error("widths: expected rows of at most ", kMaxElements,
-                       " float32 elements (2^63 - 1 bytes), got more: ", num_groups(),
-                       " segments; use narrower ones");
+                       " float32 elements (2^63 - 1 bytes), and sums for as many, got more: ",
+                       num_segments(), " segments of up to ", most, "; use narrower ones");
   };
   if (widths.empty() || *std::min_element(widths.begin(), widths.end()) < 1) {
     throw_layout_error("widths: expected one or more, of 1 or more, got ", widths.size(),
@@ -36,24 +31,23 @@ RaggedNorm::RaggedNorm(std::vector<std::int64_t> each) : widths(std::move(each))
   }
   width = offsets.back();
   const std::int64_t row = checked_round_up(most, kBaseAlignment, too_large);
-  if (checked_multiply(row, num_groups(), too_large) > kMaxElements / 2) too_large();
+  if (checked_multiply(row, num_segments(), too_large) > kMaxElements / 2) too_large();
 }
 
 void ragged_norm_forward(const RaggedNorm& shape, const NormForward& call, int threads, Isa isa) {
   if (call.rows == 0) return;
   const RowKernels& kernels = row_kernels(isa);
-  const LinearPanels weight = padded_rows(shape.widths, shape.most, call.weight);
-  const LinearPanels bias = padded_rows(shape.widths, shape.most, call.bias);
-  const std::int64_t blocks = (call.rows + kBlockRows - 1) / kBlockRows;
-  parallel_for(blocks, threads, [&](std::int64_t block, int) {
-    const std::int64_t first = block * kBlockRows;
-    for (std::int64_t g = 0; g < shape.num_groups(); ++g) {
+  const PaddedRows weight = padded_rows(shape.widths, shape.most, call.weight);
+  const PaddedRows bias = padded_rows(shape.widths, shape.most, call.bias);
+  parallel_for(parts_of(call.rows, RowBlock::kRows), threads, [&](std::int64_t block, int) {
+    const std::int64_t first = block * RowBlock::kRows;
+    for (std::int64_t g = 0; g < shape.num_segments(); ++g) {
       const auto at = static_cast<std::size_t>(g);
       kernels.normalise({call.input + first * call.input_stride + shape.offsets[at],
-                         call.input_stride, weight.group(g), bias.group(g), call.epsilon,
+                         call.input_stride, weight.at(g), bias.at(g), call.epsilon,
                          call.output + first * shape.width + shape.offsets[at], shape.width,
                          call.moments + first * shape.moments_width() + 2 * g,
-                         shape.moments_width(), std::min(kBlockRows, call.rows - first),
+                         shape.moments_width(), std::min(RowBlock::kRows, call.rows - first),
                          shape.widths[at]});
     }
   });
@@ -62,24 +56,24 @@ void ragged_norm_forward(const RaggedNorm& shape, const NormForward& call, int t
 void ragged_norm_backward(const RaggedNorm& shape, const NormBackward& call, int threads,
                           Isa isa) {
   const RowKernels& kernels = row_kernels(isa);
-  const std::int64_t groups = shape.num_groups();
-  const LinearPanels weight = padded_rows(shape.widths, shape.most, call.weight);
+  const std::int64_t segments = shape.num_segments();
+  const PaddedRows weight = padded_rows(shape.widths, shape.most, call.weight);
   const std::int64_t row = whole_lines(shape.most);
-  const AlignedFloats sums = allocate_floats(2 * groups * row);
-  std::fill(sums.get(), sums.get() + 2 * groups * row, 0.0f);
+  const AlignedFloats sums = allocate_floats(2 * segments * row);
+  std::fill(sums.get(), sums.get() + 2 * segments * row, 0.0f);
   // Some segments, of all rows: sums over the rows have one order.
-  const std::int64_t parts = std::clamp<std::int64_t>(threads, 1, groups);
+  const std::int64_t parts = std::clamp<std::int64_t>(threads, 1, segments);
   parallel_for(parts, threads, [&](std::int64_t part, int) {
-    const std::int64_t begin = groups * part / parts, end = groups * (part + 1) / parts;
-    for (std::int64_t first = 0; first < call.rows; first += kBlockRows) {
-      const std::int64_t rows = std::min(kBlockRows, call.rows - first);
+    const std::int64_t begin = segments * part / parts, end = segments * (part + 1) / parts;
+    for (std::int64_t first = 0; first < call.rows; first += RowBlock::kRows) {
+      const std::int64_t rows = std::min(RowBlock::kRows, call.rows - first);
       for (std::int64_t g = begin; g < end; ++g) {
         const std::int64_t column = shape.offsets[static_cast<std::size_t>(g)];
         float* to = call.grad_input;
         if (to != nullptr) to += first * shape.width + column;
         kernels.norm_gradients({call.input + first * call.input_stride + column, call.input_stride,
                                 call.moments + first * shape.moments_width() + 2 * g,
-                                shape.moments_width(), weight.group(g),
+                                shape.moments_width(), weight.at(g),
                                 call.grad + first * call.grad_stride + column, call.grad_stride, to,
                                 shape.width, sums.get() + 2 * g * row,
                                 sums.get() + (2 * g + 1) * row, rows,
@@ -88,9 +82,11 @@ void ragged_norm_backward(const RaggedNorm& shape, const NormBackward& call, int
     }
   });
   const auto put = [&](const float* from, float* to) {
-    for (std::int64_t g = 0; to != nullptr && g < groups; ++g, from += 2 * row, to += shape.most) {
-      const std::int64_t width = shape.widths[static_cast<std::size_t>(g)];
-      std::fill(std::copy(from, from + width, to), to + shape.most, 0.0f);
+    if (to == nullptr) return;
+    for (const std::int64_t width : shape.widths) {
+      put_padded(from, width, to, shape.most);
+      from += 2 * row;
+      to += shape.most;
     }
   };
   put(sums.get(), call.grad_weight);

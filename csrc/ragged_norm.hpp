@@ -7,9 +7,9 @@
 
 namespace spinlock {
 
-// Layer norms of segments of different widths, side by side: segment g of a row is shifted and scaled
-// to mean 0 and variance 1 (plus epsilon), times its weight, plus its bias. Weights and biases are
-// [groups, most].
+// Layer norms of segments of different widths, side by side: each segment of a row is shifted and
+// scaled to mean 0 and variance 1 (plus epsilon), times its weight, plus its bias. Weights and biases
+// are [segments, most].
 struct RaggedNorm {
   // Throws LayoutError unless all widths are 1 or more and the bytes of a row fit 64 bits.
   explicit RaggedNorm(std::vector<std::int64_t> widths);
@@ -18,9 +18,9 @@ struct RaggedNorm {
   std::int64_t width;  // of a whole row
   std::int64_t most;
 
-  std::int64_t num_groups() const { return static_cast<std::int64_t>(widths.size()); }
-  std::int64_t weight_size() const { return num_groups() * most; }
-  std::int64_t moments_width() const { return 2 * num_groups(); }
+  std::int64_t num_segments() const { return static_cast<std::int64_t>(widths.size()); }
+  std::int64_t weight_size() const { return num_segments() * most; }
+  std::int64_t moments_width() const { return 2 * num_segments(); }
 };
 
 struct NormForward {

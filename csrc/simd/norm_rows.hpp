@@ -29,8 +29,8 @@ template <typename Body>
   }
 }
 
-// As many rows at a time as a vector has lanes: their sums are added up side by side, and no row waits for
-// the root and the division of another.
+// As many rows at a time as a vector has lanes: their sums are added up side by side, and no row
+// waits for the root and the division of another.
 constexpr int kNormRows = Vectors::kLanes;
 
 // The mean over `width` elements of what each of kNormRows vectors adds up to.
@@ -54,14 +54,19 @@ void normalise(const NormRows& n) {
     Vector sums[kNormRows];
     float means[kNormRows], scales[kNormRows];
     for (int r = 0; r < kNormRows; ++r) {
+      // Of differences, so that equal values have exactly their own mean.
       Vector sum = zero;
       const float* const x = input + std::min(r, rows - 1) * n.input_row;
+      const Vector value = Vectors::all(x[0]);
       for_vectors(width, [&](std::int64_t i, int count) {
-        sum = Vectors::add(sum, load_some(x + i, count));
+        Vector apart = Vectors::subtract(load_some(x + i, count), value);
+        if (count < Vectors::kLanes) apart = Vectors::keep(inside, apart);
+        sum = Vectors::add(sum, apart);
       });
       sums[r] = sum;
     }
     means_of(sums, width, means);
+    for (int r = 0; r < rows; ++r) means[r] += input[r * n.input_row];
     for (int r = 0; r < kNormRows; ++r) {
       Vector squares = zero;
       const float* const x = input + std::min(r, rows - 1) * n.input_row;

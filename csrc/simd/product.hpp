@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "linear_kernels.hpp"
+#include "padded_rows.hpp"
 
 // Included after the vectors of one instruction set, which it is compiled for.
 namespace spinlock {
@@ -12,8 +13,8 @@ namespace {
 // The most vectors of b that a block of sums is wide.
 constexpr int kProductVectors = 3;
 
-// Rows of a block: with fewer sums in flight a multiply-add waits for the one before, with more they
-// and the vectors of b exceed 16 registers, or 32.
+// Rows of a block: with fewer sums in flight a multiply-add waits for the one before, with more
+// they and the vectors of b exceed 16 registers, or 32.
 constexpr int product_rows_of(int wide) {
   if (Vectors::kRowVectors == 4) return wide == 3 ? 8 : 12;
   return wide == 3 ? 4 : wide == 2 ? 6 : 8;
@@ -50,7 +51,7 @@ class LinesAhead {
   int used_ = 0;
 };
 
-// What a product says of all its blocks, in registers: stores of vectors might change anything else.
+// What a product says of all its blocks, in registers: stores of vectors might change all else.
 struct Terms {
   std::int64_t a_row, a_column, b_row, start_row, out_row, depth;
   bool positive;

@@ -108,17 +108,6 @@ def test_commands_load_what_they_use(tmp_path: Path) -> None:
     assert loaded(*wrong, code=2) == {"numpy"}, "of a wrong configuration"
 
 
-def test_a_process_that_ends_is_not_searched_for_garbage() -> None:
-    code = (
-        "import gc, sys; from spinlock.cli.main import main; sys.argv = ['x', '--version'];"
-        "main(['--version']); before = gc.get_freeze_count();"
-        "main(); sys.exit(f'{before} {gc.get_freeze_count()}')"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    before, after = map(int, ended.stderr.split())
-    assert before == 0 < after
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_documented(command: str, run_command: RunCommand) -> None:
     docs = Path(__file__).parents[2] / "docs"

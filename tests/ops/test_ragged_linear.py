@@ -214,7 +214,7 @@ def test_traced_transformed_and_wide_calls_take_the_plain_form() -> None:
     ("change", "message"),
     [
         ({"x": torch.zeros(4, 6)}, r"x: expected shape \[4, 5\], got \[4, 6\]"),
-        ({"x": torch.zeros(5)}, "x: expected shape"),
+        ({"x": torch.zeros(5)}, r"x: expected shape \[rows, 5\], got \[5\]"),
         ({"weight": torch.zeros(2, 3, 3)}, r"weight: expected shape \[2, 3, 4\]"),
         ({"bias": torch.zeros(2, 4)}, r"bias: expected shape \[2, 1, 4\]"),
         ({"addend": torch.zeros(4, 4)}, r"addend: expected shape \[4, 5\]"),
@@ -266,3 +266,64 @@ def test_the_core_refuses_memory_that_is_too_small() -> None:
         shape.forward(
             (x.data_ptr(), 4, 3, 3), (weight.data_ptr(), 6), output=(output.data_ptr(), 12)
         )
+
+
+def test_a_gradient_that_passes_is_nobodys_memory() -> None:
+    """Of two addends that are leaves, and of the caller, whom autograd would add to in place."""
+    x, weight, grad = torch.randn(5, 3), torch.randn(1, 3, 4), torch.ones(5, 4)
+    first, second = (torch.zeros(5, 4, requires_grad=True) for _ in range(2))
+    for _ in range(2):
+        parts = [ragged_linear(x, weight, None, (3,), (4,), addend=a) for a in (first, second)]
+        (parts[0] + parts[1]).backward(grad)
+    for addend in (first, second):
+        assert addend.grad is not None
+        assert addend.grad.unique().tolist() == [2.0]
+    assert grad.unique().tolist() == [1.0]
+
+
+def test_tensors_are_looked_at_before_sizes_are_added_up() -> None:
+    huge = (2**62, 2**62)
+    with pytest.raises(InputError, match="x: expected shape"):
+        ragged_linear(torch.zeros(2, 3), torch.zeros(3, 16, 16), None, huge, (1, 1))
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_number_of_threads_is_one(threads: int) -> None:
+    x, weight, output = torch.randn(70, 3), torch.randn(1, 3, 4), torch.empty(70, 4)
+    shape = _C.RaggedLinear([3], [4], False)
+    shape.forward(x, weight, output=output, threads=threads)
+    torch.testing.assert_close(output, x @ weight[0])
+    to_x = torch.empty_like(x)
+    shape.backward(x, weight, grad=output, grad_input=to_x, threads=threads)
+    torch.testing.assert_close(to_x, output @ weight[0].T)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 40])
+@pytest.mark.parametrize("relu", [False, True])
+def test_more_threads_than_columns_share_the_rows(threads: int, relu: bool) -> None:
+    ins, outs, rows = [3, 9], [20, 5], 500
+    problem = _problem(ins, outs, rows, 8, transposed=False)
+    tensors = [problem["x"], problem["weight"], problem["bias"]]
+    shape = _C.RaggedLinear(ins, outs, False)
+    output = torch.empty(rows, sum(outs))
+    to_x, to_weight, to_bias = (torch.full_like(each, torch.nan) for each in tensors)
+    x, weight, bias = tensors
+    shape.forward(x, weight, bias=bias, positive=relu, output=output, threads=threads)
+    shape.backward(
+        x,
+        weight,
+        output=output if relu else None,
+        grad=problem["grad"],
+        grad_input=to_x,
+        grad_weight=to_weight,
+        grad_bias=to_bias,
+        threads=threads,
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = _gradients(ragged_linear, tensors, problem["grad"], ins, outs, relu=relu)
+    finally:
+        torch.set_num_threads(before)
+    for found, expected in zip((output, to_x, to_weight, to_bias), alone, strict=True):
+        assert torch.equal(found, expected)

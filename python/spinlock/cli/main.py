@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -82,7 +81,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     finally:
         session.ignore_interrupts()
-        if session.owns_process:
-            # Nothing of it is used again, and Python's exit would look for cycles in all of torch.
-            gc.freeze()
     return 0

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-__all__ = ["is_traced", "is_transformed"]
+__all__ = ["is_traced", "is_transformed", "is_watched"]
 
 _PLAIN = (Tensor, Parameter)
 
@@ -24,9 +24,14 @@ def is_traced(*tensors: Tensor) -> bool:
     ):
         return True
     for tensor in tensors:  # noqa: SIM110 - any() costs as much as all of the above
-        if type(tensor) not in _PLAIN or tensor.is_meta:
+        if is_watched(tensor):
             return True
     return False
+
+
+def is_watched(tensor: Tensor) -> bool:
+    """Whether a tensor is of a subclass that must see what is done to it, or has no values."""
+    return type(tensor) not in _PLAIN or tensor.is_meta
 
 
 def is_transformed() -> bool:

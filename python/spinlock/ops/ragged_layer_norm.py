@@ -13,9 +13,9 @@ from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.ops._row_memory import as_dense, as_rows
 from spinlock.ops._second_order import refuse_second_order
-from spinlock.ops.ragged_linear import fits_core
+from spinlock.ops.ragged_linear import ANY, fits_core, require_shape
 
-__all__ = ["plain_ragged_layer_norm", "ragged_layer_norm"]
+__all__ = ["core_ragged_layer_norm", "plain_ragged_layer_norm", "ragged_layer_norm"]
 
 
 def ragged_layer_norm(
@@ -25,7 +25,8 @@ def ragged_layer_norm(
 
     Layer normalisation (Ba, Kiros and Hinton, 2016) with the population variance.  On a CPU in
     float32 one call of the C++ core computes all segments, and one their gradients; its results
-    are bitwise the same for any number of threads.  Elsewhere, and where a call is traced or
+    are bitwise the same for any number of threads; it has first derivatives only.  Elsewhere,
+    within :func:`~spinlock.ops.ragged_linear.plain_products`, and where a call is traced or
     transformed, :func:`plain_ragged_layer_norm` does the same.
 
     Args:
@@ -47,13 +48,27 @@ def ragged_layer_norm(
     [0.0, 2.0]
     """
     segments = tuple(widths)
+    done = core_ragged_layer_norm(x, weight, bias, segments, epsilon=epsilon)
+    if done is not None:
+        return done
     _check(x, weight, bias, segments)
-    if fits_core(x, weight, bias):
-        return cast(
-            Tensor,
-            _RaggedLayerNorm.apply(x, weight, bias, _shape(segments), epsilon),  # type: ignore[no-untyped-call]
-        )
     return plain_ragged_layer_norm(x, weight, bias, segments, epsilon=epsilon)
+
+
+def core_ragged_layer_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, widths: Sequence[int], *, epsilon: float = 1e-5
+) -> Tensor | None:
+    """:func:`ragged_layer_norm` by the C++ core, or None where it does not take the call.
+
+    Raises:
+        InputError: as :func:`ragged_layer_norm` does.
+    """
+    if not fits_core(x, weight, bias):
+        return None
+    segments = tuple(widths)
+    _check(x, weight, bias, segments)
+    shape = _shape(segments)
+    return cast(Tensor, _RaggedLayerNorm.apply(x, weight, bias, shape, epsilon))  # type: ignore[no-untyped-call]
 
 
 def plain_ragged_layer_norm(
@@ -115,9 +130,7 @@ class _RaggedLayerNorm(torch.autograd.Function):
         return *refuse_second_order("a ragged layer norm", to_x, to_weight, to_bias), None, None
 
 
-@lru_cache(maxsize=256)
-def _shape(widths: tuple[int, ...]) -> _C.RaggedNorm:
-    return _C.RaggedNorm(widths)
+_shape = lru_cache(maxsize=256)(_C.RaggedNorm)
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor, widths: tuple[int, ...]) -> None:
@@ -126,15 +139,11 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, widths: tuple[int, ...]) -> 
             f"widths: expected one per segment, 1 or more, got {list(widths)}; leave segments "
             "without columns out"
         )
-    rows = x.shape[0] if x.ndim == 2 else -1
+    rows = x.shape[0] if x.ndim == 2 else ANY
     affine = (len(widths), 1, max(widths))
     for name, tensor, shape in (
         ("x", x, (rows, sum(widths))),
         ("weight", weight, affine),
         ("bias", bias, affine),
     ):
-        if tuple(tensor.shape) != shape:
-            raise InputError(
-                f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}; the segments' "
-                "columns lie side by side, their weights are padded to the widest"
-            )
+        require_shape(name, tensor, shape, "segments")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,9 +15,17 @@ from spinlock import _C
 from spinlock.errors import InputError
 from spinlock.ops._row_memory import as_dense, as_rows
 from spinlock.ops._second_order import refuse_second_order
-from spinlock.ops._traced import is_traced
+from spinlock.ops._traced import is_traced, is_watched
 
-__all__ = ["fits_core", "plain_products", "plain_ragged_linear", "ragged_linear"]
+__all__ = [
+    "core_ragged_linear",
+    "fits_core",
+    "plain_products",
+    "plain_ragged_linear",
+    "ragged_linear",
+]
+
+ANY = -1
 
 _plain_wanted: ContextVar[bool] = ContextVar("plain_wanted", default=False)
 
@@ -36,8 +44,9 @@ def ragged_linear(
     """Group g of the result is ``x_g W_g + b_g``, for G groups whose columns lie side by side.
 
     On a CPU in float32 one call of the C++ core computes all groups, and one their gradients; it
-    reads no padding, and its results are bitwise the same for any number of threads.  Elsewhere,
-    and where a call is traced or transformed, :func:`plain_ragged_linear` does the same.
+    reads no padding, and its results are bitwise the same for any number of threads; it has first
+    derivatives only.  Elsewhere, within :func:`plain_products`, and where a call is traced or
+    transformed, :func:`plain_ragged_linear` does the same.
 
     Args:
         x: ``[B, sum(in_widths)]``.
@@ -61,13 +70,39 @@ def ragged_linear(
     [[3.0, 3.0]]
     """
     ins, outs = tuple(in_widths), tuple(out_widths)
-    _check(x, weight, bias, addend, ins, outs, transposed)
-    if fits_core(x, weight, bias, addend):
-        shape = _shape(ins, outs, transposed)
-        return cast(Tensor, _RaggedLinear.apply(x, weight, bias, addend, shape, relu))  # type: ignore[no-untyped-call]
+    done = core_ragged_linear(
+        x, weight, bias, ins, outs, addend=addend, relu=relu, transposed=transposed
+    )
+    if done is not None:
+        return done
+    _check(x, weight, bias, addend, _sides(ins, outs, transposed))
     return plain_ragged_linear(
         x, weight, bias, ins, outs, addend=addend, relu=relu, transposed=transposed
     )
+
+
+def core_ragged_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_widths: Sequence[int],
+    out_widths: Sequence[int],
+    *,
+    addend: Tensor | None = None,
+    relu: bool = False,
+    transposed: bool = False,
+) -> Tensor | None:
+    """:func:`ragged_linear` by the C++ core, or None where it does not take the call.
+
+    Raises:
+        InputError: as :func:`ragged_linear` does.
+    """
+    if not fits_core(x, weight, bias, addend):
+        return None
+    widths = tuple(in_widths), tuple(out_widths)
+    _check(x, weight, bias, addend, _known_sides(*widths, transposed))
+    shape = _shape(*widths, transposed)
+    return cast(Tensor, _RaggedLinear.apply(x, weight, bias, addend, shape, relu))  # type: ignore[no-untyped-call]
 
 
 def plain_ragged_linear(
@@ -108,13 +143,14 @@ def plain_products() -> Iterator[None]:
 
 def fits_core(*tensors: Tensor | None) -> bool:
     """Whether the C++ core takes a call with these tensors: float32 on a CPU, watched by nobody."""
-    given = [each for each in tensors if each is not None]
-    return (
-        all(each.is_cpu and each.dtype is torch.float32 for each in given)
-        and not is_traced(*given)
-        and not torch.is_autocast_enabled("cpu")
-        and not _plain_wanted.get()
-    )
+    if is_traced() or torch.is_autocast_enabled("cpu") or _plain_wanted.get():
+        return False
+    for each in tensors:
+        if each is not None and (
+            each.dtype is not torch.float32 or not each.is_cpu or is_watched(each)
+        ):
+            return False
+    return True
 
 
 class _RaggedLinear(torch.autograd.Function):
@@ -152,6 +188,8 @@ class _RaggedLinear(torch.autograd.Function):
         rows, weight, output = ctx.saved_tensors
         shape: _C.RaggedLinear = ctx.shape
         wants_x, wants_weight, wants_bias, wants_addend, *_ = ctx.needs_input_grad
+        # The tensor itself where it passes: autograd takes another one's memory for its own.
+        to_addend = grad if wants_addend else None
         rows, weight, grad = rows.detach(), as_dense(weight.detach()), as_rows(grad.detach())
         to_x = rows.new_empty(rows.shape) if wants_x else None
         to_weight = torch.empty_like(weight) if wants_weight else None
@@ -166,45 +204,57 @@ class _RaggedLinear(torch.autograd.Function):
             grad_bias=to_bias,
             threads=torch.get_num_threads(),
         )
-        to_addend = grad if wants_addend else None
         if to_addend is not None and output is not None:
             to_addend = grad.where(output > 0, 0.0)
         found = to_x, to_weight, to_bias, to_addend
         return *refuse_second_order("a ragged linear map", *found), None, None
 
 
-@lru_cache(maxsize=256)
-def _shape(ins: tuple[int, ...], outs: tuple[int, ...], transposed: bool) -> _C.RaggedLinear:
-    return _C.RaggedLinear(ins, outs, transposed)
+class _Sides(NamedTuple):
+    """Sizes of tensors, from the widths."""
+
+    columns_in: int
+    columns_out: int
+    weight: tuple[int, int, int]
+    bias: tuple[int, int, int]
 
 
-def _check(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    addend: Tensor | None,
-    ins: tuple[int, ...],
-    outs: tuple[int, ...],
-    transposed: bool,
-) -> None:
+def _sides(ins: tuple[int, ...], outs: tuple[int, ...], transposed: bool) -> _Sides:
     if not ins or len(ins) != len(outs) or min(*ins, *outs) < 1:
         raise InputError(
             "in_widths and out_widths: expected one of each per group, 1 or more, got "
             f"{list(ins)} and {list(outs)}; leave groups without columns out"
         )
-    rows = x.shape[0] if x.ndim == 2 else -1
     sides = (max(outs), max(ins)) if transposed else (max(ins), max(outs))
-    expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
-        "x": (x, (rows, sum(ins))),
-        "weight": (weight, (len(ins), *sides)),
-        "bias": (bias, (len(ins), 1, max(outs))),
-        "addend": (addend, (rows, sum(outs))),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
-            raise InputError(
-                f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}; the groups' "
-                "columns lie side by side, their weights are padded to the widest"
-            )
+    return _Sides(sum(ins), sum(outs), (len(ins), *sides), (len(ins), 1, max(outs)))
+
+
+_known_sides = lru_cache(maxsize=256)(_sides)  # a compiler that traces a call wants the plain one
+_shape = lru_cache(maxsize=256)(_C.RaggedLinear)
+
+
+def _check(
+    x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None, sides: _Sides
+) -> None:
+    rows = x.shape[0] if x.ndim == 2 else ANY
+    for name, tensor, shape in (
+        ("x", x, (rows, sides.columns_in)),
+        ("weight", weight, sides.weight),
+        ("bias", bias, sides.bias),
+        ("addend", addend, (rows, sides.columns_out)),
+    ):
+        if tensor is not None:
+            require_shape(name, tensor, shape, "groups")
     if bias is not None and addend is not None:
         raise InputError("bias and addend: expected one of them at most, got both; add them up")
+
+
+def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], parts: str) -> None:
+    """Raises InputError unless a tensor has this shape; ``ANY`` stands for as many as there are."""
+    if tensor.shape == shape:
+        return
+    expected = ", ".join("rows" if size == ANY else str(size) for size in shape)
+    raise InputError(
+        f"{name}: expected shape [{expected}], got {list(tensor.shape)}; the {parts}' columns lie "
+        "side by side, their weights are padded to the widest"
+    )

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from spinlock.ops.ragged_layer_norm import ragged_layer_norm
-from spinlock.ops.ragged_linear import fits_core, ragged_linear
+from spinlock.ops.ragged_layer_norm import core_ragged_layer_norm
+from spinlock.ops.ragged_linear import core_ragged_linear, fits_core, ragged_linear
 
 
 class PackedSegments(nn.Module):
@@ -107,8 +107,10 @@ def packed_product(
 
     Where the C++ core does not take the call, one batched product on padded segments does it.
     """
-    if fits_core(dense, weight, bias, addend):
-        return ragged_linear(dense, weight, bias, ins.widths, outs.widths, addend=addend, relu=relu)
+    widths = ins.widths, outs.widths
+    done = core_ragged_linear(dense, weight, bias, *widths, addend=addend, relu=relu)
+    if done is not None:
+        return done
     padded = ins.pad(dense)
     product = torch.bmm(padded, weight) if bias is None else torch.baddbmm(bias, padded, weight)
     result = outs.unpad(product)
@@ -136,9 +138,11 @@ class PackedLayerNorm(nn.Module):
 
     def forward(self, dense: Tensor) -> Tensor:
         """Normalises to mean 0 and variance 1 within each segment, then scales and shifts."""
-        if fits_core(dense, self.weight, self.bias):
-            widths = self.segments.widths
-            return ragged_layer_norm(dense, self.weight, self.bias, widths, epsilon=self.epsilon)
+        done = core_ragged_layer_norm(
+            dense, self.weight, self.bias, self.segments.widths, epsilon=self.epsilon
+        )
+        if done is not None:
+            return done
         if self.full:
             split = dense.view(dense.shape[0], len(self.weight), self.segments.max_width)
             normalised = nn.functional.layer_norm(split, split.shape[2:], eps=self.epsilon)
