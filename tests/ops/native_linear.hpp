@@ -20,16 +20,16 @@ using Floats = std::vector<float>;
 // A problem whose buffers are exactly as long as the last element that may be touched.
 struct LinearProblem {
   explicit LinearProblem(std::uint64_t seed) : random(seed) {
-    const std::int64_t groups = whole(1, 4);
+    // Now and then deeper than what runs through at once, and wider than a piece.
+    const bool wide = whole(0, 7) == 0;
+    const std::int64_t groups = whole(1, wide ? 1 : 4), most = wide ? 300 : 70;
     for (std::int64_t g = 0; g < groups; ++g) {
-      // Now and then deeper than what runs through at once, and wider than a piece.
-      const std::int64_t most = whole(0, 7) == 0 ? 300 : 70;
       ins.push_back(whole(1, most));
       outs.push_back(whole(1, most));
     }
     transposed = whole(0, 1) == 1;
     positive = whole(0, 1) == 1;
-    rows = whole(0, 300);
+    rows = whole(0, wide ? 70 : 300);
     for (bool& each : wanted) each = whole(0, 3) > 0;
   }
 
