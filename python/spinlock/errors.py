@@ -34,3 +34,14 @@ class CheckpointError(SpinlockError):
 
 class EngineError(SpinlockError):
     """Work on another machine or process that could not be done."""
+
+
+def import_failure(error: ImportError) -> str:
+    """What a message adds about an optional package: nothing where it is missing, else the reason.
+
+    >>> import_failure(ModuleNotFoundError("No module named 'pyarrow'"))
+    ''
+    >>> import_failure(ImportError("libarrow.so: file too short"))
+    ' (it is there, but: libarrow.so: file too short)'
+    """
+    return "" if isinstance(error, ModuleNotFoundError) else f" (it is there, but: {error})"

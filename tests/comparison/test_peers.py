@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from spinlock.comparison.peers.joint_rq import fit_joint_rq, load_faiss, stage_b
 from spinlock.comparison.peers.pca_kmeans import fit_category, fit_pca_kmeans, lloyd, nearest
 from spinlock.comparison.plans import strategy_config
 from spinlock.config import TrainConfig
-from spinlock.errors import DataError
+from spinlock.errors import ConfigError, DataError
 from spinlock.training.prepare import prepare
 from spinlock.training.prepared import Prepared
 
@@ -97,3 +98,13 @@ def test_joint_rq_decodes_what_its_tokens_say(prepared: Prepared) -> None:
 def test_a_missing_faiss_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert load_faiss() is None
+
+
+def test_a_faiss_that_cannot_be_imported_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faiss.py").write_text("raise ImportError('libfaiss.so: file too short')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    with pytest.raises(ConfigError, match=r"faiss \(it is there, but: libfaiss.so: file too short"):
+        load_faiss()

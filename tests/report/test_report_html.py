@@ -194,7 +194,7 @@ def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
         if name.partition(".")[0] == "matplotlib":
-            raise ImportError(name)
+            raise ModuleNotFoundError(name)
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
@@ -203,6 +203,19 @@ def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_matplotlib")
 def test_a_missing_library_is_named_with_the_remedy() -> None:
     with pytest.raises(SpinlockError, match=r"needs matplotlib: pip install 'spinlock-vq\[report"):
+        require_report_libraries()
+
+
+def test_a_broken_library_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def fail(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "jinja2":
+            raise ImportError("undefined symbol: PyUnicode")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(SpinlockError, match=r"jinja2 \(it is there, but: undefined symbol"):
         require_report_libraries()
 
 

@@ -13,7 +13,7 @@ from spinlock.data.columnar import Between, ColumnarContents, Field, Rows
 from spinlock.data.selection import Selection
 from spinlock.data.sources import Contents, damage_as_data_error
 from spinlock.data.table import listed
-from spinlock.errors import DataError
+from spinlock.errors import DataError, import_failure
 
 # Bytes that are parsed at a time; a line must fit.
 _PARSED = 1 << 22
@@ -36,7 +36,8 @@ def open_delimited(path: Path, selection: Selection) -> Iterator[Contents]:
         import pyarrow.csv  # noqa: F401
     except ImportError as error:
         raise DataError(
-            f"reading {path} needs pyarrow: pip install 'spinlock-vq[parquet]'."
+            f"reading {path} needs pyarrow{import_failure(error)}: "
+            "pip install 'spinlock-vq[parquet]'."
         ) from error
     yield _DelimitedReader(path).contents(selection)
 

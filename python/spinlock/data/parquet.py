@@ -17,7 +17,7 @@ from spinlock.data.sources import (
     damage_as_data_error,
 )
 from spinlock.data.table import listed
-from spinlock.errors import DataError
+from spinlock.errors import DataError, import_failure
 
 # Bytes read at a time from each column, so that memory does not grow with the row groups.
 _BUFFER = 1 << 18
@@ -35,7 +35,8 @@ def open_parquet(path: Path, selection: Selection) -> Iterator[Contents]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise DataError(
-            f"reading {path} needs pyarrow: pip install 'spinlock-vq[parquet]'."
+            f"reading {path} needs pyarrow{import_failure(error)}: "
+            "pip install 'spinlock-vq[parquet]'."
         ) from error
     where = str(path)
     with damage_as_data_error(where, _CODECS):

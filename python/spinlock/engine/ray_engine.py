@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from spinlock.engine.engine import P, Tell, silent
-from spinlock.errors import ConfigError, EngineError, SpinlockError
+from spinlock.errors import ConfigError, EngineError, SpinlockError, import_failure
 
 R = TypeVar("R")
 _PART, _RESULT, _INDEX = "part", "result", "index"
@@ -132,7 +132,9 @@ def connected(address: str | None) -> Iterator[RayEngine]:
         import ray
         import ray.data
     except ImportError as error:
-        raise ConfigError("--engine ray needs Ray Data: pip install 'spinlock-vq[ray]'") from error
+        raise ConfigError(
+            f"--engine ray needs Ray Data{import_failure(error)}: pip install 'spinlock-vq[ray]'"
+        ) from error
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # It warns that there are no bars, which is as wanted.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import spinlock.modules  # noqa: F401 - registers the operators that are taken apart here
-from spinlock.errors import ConfigError, InputError
+from spinlock.errors import ConfigError, InputError, import_failure
 from spinlock.layout import CodebookLayout
 
 try:
@@ -26,7 +26,8 @@ try:
     import onnxscript as _onnxscript  # noqa: F401
 except ImportError as error:
     raise ConfigError(
-        "spinlock.integrations.onnx needs onnx and onnxscript: pip install 'spinlock-vq[onnx]'"
+        f"spinlock.integrations.onnx needs onnx and onnxscript{import_failure(error)}: "
+        "pip install 'spinlock-vq[onnx]'"
     ) from error
 
 __all__ = ["export_onnx"]

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, import_failure
 from spinlock.report.diagnosis_facts import DiagnosisReport
 from spinlock.report.diagnosis_text import collision_text, number, shown_categories
 from spinlock.report.files import MARK, check_replaceable, write_whole
@@ -32,8 +32,8 @@ def require_report_libraries() -> None:
     for name in ("matplotlib", "jinja2"):
         try:
             __import__(name)
-        except ImportError:
-            missing.append(name)
+        except ImportError as error:
+            missing.append(f"{name}{import_failure(error)}")
     if missing:
         raise SpinlockError(
             f"the report needs {' and '.join(missing)}: pip install 'spinlock-vq[report]'"

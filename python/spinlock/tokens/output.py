@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from spinlock.errors import ConfigError, DataError
+from spinlock.errors import ConfigError, DataError, import_failure
 from spinlock.training.durable import replaced_file
 
 _ROW_GROUP = 65_536
@@ -282,7 +282,8 @@ def require_pyarrow(output: Path, verb: str = "writing") -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise DataError(
-            f"{verb} '{output}' needs pyarrow: pip install 'spinlock-vq[parquet]'"
+            f"{verb} '{output}' needs pyarrow{import_failure(error)}: "
+            "pip install 'spinlock-vq[parquet]'"
         ) from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from spinlock.analysis.statistics import one_blas_thread
 from spinlock.comparison.measuring import Fitted, Matrix, squared_errors, unused_codes
+from spinlock.errors import ConfigError, import_failure
 
 BEAM = 16
 DIMS = (32, 64, 128, 256)
@@ -53,11 +54,19 @@ class JointCodec:
 
 
 def load_faiss() -> Any | None:
-    """The module, or None where it is not installed."""
+    """The module, or None where it is not installed.
+
+    Raises:
+        ConfigError: it is there, but cannot be imported.
+    """
     try:
         return importlib.import_module("faiss")
-    except ImportError:
+    except ModuleNotFoundError:
         return None
+    except ImportError as error:
+        raise ConfigError(
+            f"joint_rq needs faiss{import_failure(error)}: pip install --force-reinstall faiss-cpu"
+        ) from error
 
 
 def fit_joint_rq(faiss: Any, train: Matrix, held_out: Matrix, bits: float, seed: int) -> Fitted:
