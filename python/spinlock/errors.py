@@ -44,4 +44,5 @@ def import_failure(error: ImportError) -> str:
     >>> import_failure(ImportError("libarrow.so: file too short"))
     ' (it is there, but: libarrow.so: file too short)'
     """
-    return "" if isinstance(error, ModuleNotFoundError) else f" (it is there, but: {error})"
+    missing = isinstance(error, ModuleNotFoundError) and "." not in (error.name or "")
+    return "" if missing else f" (it is there, but: {error})"

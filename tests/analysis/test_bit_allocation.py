@@ -162,6 +162,7 @@ def test_an_error_to_reach_takes_no_more_bits_than_it_needs() -> None:
     again = measure_curves(rows).with_shared_decoder(sizes)
     needed = reach_error(again.points, 0.3, 4.0)
     assert found.mean_mse <= 0.3
+    assert mean_error({name: again.at(name, sizes[name]) for name in sizes}) <= 0.3
     assert found.bits <= 1.05 * sum(point.bits for point in needed.values())
 
 

@@ -60,8 +60,10 @@ sys.exit(main())
 NOTHING_LEFT = "stopped by SIGTERM; nothing unfinished is left: run the command again\n"
 
 
-def terminated(place: str, arguments: list[str], folder: Path) -> str:
-    """What a command says on SIGTERM before its files become ``place`` and others."""
+def terminated(
+    place: str, arguments: list[str], folder: Path, number: signal.Signals = signal.SIGTERM
+) -> str:
+    """What a command says on a signal before its files become ``place`` and others."""
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS, place, *arguments],
         cwd=folder,
@@ -76,9 +78,9 @@ def terminated(place: str, arguments: list[str], folder: Path) -> str:
                 break
             before.append(line)
         assert list(folder.rglob(f".writing-{place}-*")), "".join(before)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         said = process.stderr.read()
-    assert process.returncode == 143
+    assert process.returncode == 128 + number
     return said
 
 
@@ -118,6 +120,15 @@ def test_sigterm_leaves_nothing_unfinished(
         (tmp_path / name).write_text("mine")
     before = files_in(tmp_path)
     assert terminated(place, words, tmp_path).endswith(NOTHING_LEFT)
+    assert files_in(tmp_path) == before
+
+
+def test_a_lost_terminal_leaves_nothing_unfinished(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    before = files_in(tmp_path)
+    words = ["encode", "run", "data.npz", "-o", "out.npz"]
+    said = terminated("out.npz", words, tmp_path, signal.SIGHUP)
+    assert said.endswith(NOTHING_LEFT.replace("SIGTERM", "SIGHUP"))
     assert files_in(tmp_path) == before
 
 

@@ -191,7 +191,7 @@ def test_a_missing_library_is_said_before_the_work(
 
     def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
         if name.partition(".")[0] == "jinja2":
-            raise ImportError(name)
+            raise ModuleNotFoundError(name)
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)

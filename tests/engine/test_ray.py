@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,20 @@ def same_run(a: Prepared, b: Prepared) -> None:
     same(a.preprocessing.to_state(), b.preprocessing.to_state())
     np.testing.assert_array_equal(a.train, b.train)
     np.testing.assert_array_equal(a.validation, b.validation)
+
+
+def test_what_sigterm_does_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes the signal over when it starts, and would end the process at once."""
+
+    def take_over(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", take_over)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with open_engine("ray"):
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.usefixtures("cut")

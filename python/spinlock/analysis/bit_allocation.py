@@ -25,7 +25,7 @@ from spinlock.analysis.operational_curve import OperatingPoint, Sizes
 from spinlock.analysis.rate_distortion import gaussian_distortion, water_level
 from spinlock.errors import ConfigError
 
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 8
 
 
 def allocate_bits(
@@ -117,10 +117,10 @@ def _for_bits(
 def _for_error(
     curves: CategoryCurves, fixed: Mapping[str, Sizes], target: float, alpha: float, key: str
 ) -> tuple[CategoryCurves, dict[str, Sizes]]:
-    """Sizes by category that reach a mean error, and the curves that they were chosen by.
+    """Sizes by category that reach a mean error, and the curves as measured at these sizes.
 
-    The fewer bits, the more categories say of each other: what they say is measured anew at the
-    sizes that were found, as long as that saves bits.
+    What categories say of each other hangs on the sizes, mostly the more the fewer the bits. It is
+    measured anew at the sizes that were found: as long as that saves bits, or until they reach it.
 
     Raises:
         ConfigError: the largest codebooks do not reach it.
@@ -128,13 +128,18 @@ def _for_error(
     # The largest ones where no sizes reach it alone: together they may.
     sizes = _sizes(reach_error(_points(curves, fixed), target, alpha))
     found: tuple[CategoryCurves, dict[str, Sizes]] | None = None
+    aim = target
     for _ in range(_MOST_ROUNDS):
         curves = curves.with_shared_decoder(sizes)
-        reached = reach_error(_points(curves, fixed), target, alpha)
-        least, sizes = mean_error(reached), _sizes(reached)
-        if least > target or (found is not None and _bits(sizes) >= _bits(found[1])):
+        least = mean_error({name: curves.at(name, sizes[name]) for name in sizes})
+        if least <= target and (found is None or _bits(sizes) < _bits(found[1])):
+            found = curves, sizes
+        # Other sizes are measured to be off by about as much.
+        aim = min(target, aim * target / least) if least > 0.0 else target
+        reached = _sizes(reach_error(_points(curves, fixed), aim, alpha))
+        if reached == sizes or (found is not None and _bits(reached) >= _bits(found[1])):
             break
-        found = curves, sizes
+        sizes = reached
     if found is None:
         how = "for Gaussians" if curves.gaussian else "with one decoder for all of them"
         raise ConfigError(

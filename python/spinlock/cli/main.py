@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             this call: Ctrl-C is ignored from its last words on.
 
     0: done; 1: data, checkpoint or machine; 2: configuration or usage; 130: Ctrl-C; 143:
-    SIGTERM.
+    SIGTERM; 129: SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()

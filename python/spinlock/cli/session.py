@@ -19,7 +19,8 @@ from spinlock.distributed.speaker import may_speak
 from spinlock.errors import ConfigError, SpinlockError
 from spinlock.training.interrupts import Terminated, termination_raised
 
-FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+_BY_SIGNAL = 128  # and its number, as shells have it
 
 _OUT_OF_MEMORY = (
     "out of memory: use fewer rows (max_samples), fewer columns (families), a narrower model "
@@ -87,8 +88,8 @@ class Session:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _stop_interrupted(self, stop: KeyboardInterrupt) -> NoReturn:
-        terminated = isinstance(stop, Terminated)
-        how = "stopped by SIGTERM" if terminated else "interrupted"
+        terminated = stop.signal if isinstance(stop, Terminated) else None
+        how = f"stopped by {terminated.name}" if terminated else "interrupted"
         if self.saved is not None:
             left = f"'{self.saved}' is saved"
         else:
@@ -100,7 +101,7 @@ class Session:
         self.ignore_interrupts()
         if may_speak():
             say(f"{how}; {left}")
-        raise typer.Exit(TERMINATED if terminated else INTERRUPTED)
+        raise typer.Exit(_BY_SIGNAL + terminated if terminated else INTERRUPTED)
 
     def _stop_unheard(self, error: OutputLost) -> None:
         saved = "" if self.saved is None else f"; '{self.saved}' is saved"

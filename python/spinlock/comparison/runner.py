@@ -136,8 +136,8 @@ def forget(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise SpinlockError(
-            f"--fresh: cannot remove '{error.filename}' ({error.strerror}): remove it yourself, or "
-            "name another --output"
+            f"--fresh: cannot remove '{error.filename or folder / RUNS}' "
+            f"({error.strerror or error}): remove it yourself, or name another --output"
         ) from error
 
 

@@ -11,7 +11,8 @@ __all__ = ["parameter_names", "parameters_of", "require_fitted"]
 
 def parameter_names(step: type) -> list[str]:
     """The parameters of a step's constructor, sorted."""
-    return sorted(inspect.signature(step).parameters)
+    parameters = inspect.signature(step).parameters.values()
+    return sorted(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
 
 
 def parameters_of(step: object) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,6 +124,17 @@ def _settings() -> Iterator[None]:
 
 
 @contextmanager
+def _own_termination() -> Iterator[None]:
+    """What SIGTERM does stays: Ray would have it end the process, with nothing cleaned up."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def connected(address: str | None) -> Iterator[RayEngine]:
     """The engine on a cluster; one that was started for it ends with it.
 
@@ -143,7 +156,8 @@ def connected(address: str | None) -> Iterator[RayEngine]:
         return
     own: dict[str, Any] = {} if address is not None else {"include_dashboard": False}
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+        with _own_termination():
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = "on this machine" if address is None else f"at {address!r}"
         raise ConfigError(f"--engine ray: no cluster {where}: {_first_line(error)}") from error

@@ -23,13 +23,21 @@ class _Eager(optim.Optimizer):
     zero_grad = inspect.unwrap(optim.Optimizer.zero_grad)
     state_dict = inspect.unwrap(optim.Optimizer.state_dict)
     load_state_dict = inspect.unwrap(optim.Optimizer.load_state_dict)
-    # The decorator of the step is also what turns gradients off.
-    step: Any = torch.no_grad()(inspect.unwrap(optim.Adam.step))
+
+
+def _without_gradients(step: Any) -> Any:
+    """A step under its decorator, which is also what turns gradients off."""
+    return torch.no_grad()(inspect.unwrap(step))
 
 
 class Adam(_Eager, optim.Adam):
-    """``torch.optim.Adam``: same arguments, same steps, same state."""
+    """``torch.optim.Adam``: same arguments, steps and state, but for ``differentiable=True``."""
+
+    step: Any = _without_gradients(optim.Adam.step)
 
 
 class AdamW(_Eager, optim.AdamW):
-    """``torch.optim.AdamW``: same arguments, same steps, same state."""
+    """``torch.optim.AdamW``: same arguments, steps and state, but for ``differentiable=True``."""
+
+    # Up to torch 2.6 it is no kind of Adam.
+    step: Any = _without_gradients(optim.AdamW.step)

@@ -13,39 +13,54 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which whatever cleans up after Ctrl-C cleans up after as well."""
+    """SIGTERM or SIGHUP, which whatever cleans up after Ctrl-C cleans up after as well.
+
+    Attributes:
+        signal: which of them.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.signal = signal.Signals(number)
+
+
+_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def stopping(signal_name: str | None) -> KeyboardInterrupt:
     """What the signal of that name raises.
 
-    >>> [type(stopping(name)).__name__ for name in ("SIGINT", "SIGTERM")]
-    ['KeyboardInterrupt', 'Terminated']
+    >>> [type(stopping(name)).__name__ for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    ['KeyboardInterrupt', 'Terminated', 'Terminated']
     """
-    return Terminated() if signal_name == signal.SIGTERM.name else KeyboardInterrupt()
+    for each in _TERMINATING:
+        if each.name == signal_name:
+            return Terminated(each)
+    return KeyboardInterrupt()
 
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """Within the block SIGTERM raises :class:`Terminated` in the main thread.
+    """Within the block SIGTERM and SIGHUP raise :class:`Terminated` in the main thread.
 
-    A second one ends the process at once.  A signal that is ignored, or that has a handler
-    already, keeps it, and so does one that is given another inside.
+    A second one ends the process at once.  A signal that is ignored, as by nohup, or that has a
+    handler already, keeps it, and so does one that is given another inside.
     """
     main = threading.current_thread() is threading.main_thread()
-    mine = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, _terminate)
+    mine = [n for n in _TERMINATING if main and signal.getsignal(n) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, _terminate)
     try:
         yield
     finally:
-        if mine and signal.getsignal(signal.SIGTERM) is _terminate:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in mine:
+            if signal.getsignal(number) is _terminate:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
-    raise Terminated
+    raise Terminated(number)
 
 
 class GracefulInterrupt:

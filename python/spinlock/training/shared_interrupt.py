@@ -26,10 +26,16 @@ class SharedInterrupt(GracefulInterrupt):
         self.signalled = False
         self._since = 0.0
 
-    def agree(self) -> None:
-        """All processes have heard that a signal has come to one of them."""
+    @property
+    def terminated(self) -> bool:
+        """The signal that has come to this process is SIGTERM."""
+        return self.signal_name == signal.SIGTERM.name
+
+    def agree(self, *, terminated: bool) -> None:
+        """All processes have heard that a signal has come to one of them, and if it was SIGTERM."""
         self.requested = True
-        self.signal_name = self.signal_name or "a signal to another process"
+        heard = signal.SIGTERM.name if terminated else "a signal to another process"
+        self.signal_name = self.signal_name or heard
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

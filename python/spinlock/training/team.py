@@ -52,15 +52,18 @@ class Team:
         (losses["total"] * share).backward()  # type: ignore[no-untyped-call]
         moved = [p.grad for p in parameters if p.grad is not None]
         terms = torch.stack([loss.detach() * share for loss in losses.values()])
-        signalled = self.interrupt is not None and self.interrupt.signalled
-        flag = terms.new_full((1,), float(signalled))
-        packed = torch.cat([*(grad.flatten() for grad in moved), terms, flag])
+        flags = terms.new_zeros(2)
+        if self.interrupt is not None and self.interrupt.signalled:
+            flags = terms.new_tensor([1.0, float(self.interrupt.terminated)])
+        packed = torch.cat([*(grad.flatten() for grad in moved), terms, flags])
         add_up(packed)
-        parts = packed.split([*(grad.numel() for grad in moved), len(terms), 1])  # type: ignore[no-untyped-call]
+        parts = packed.split([*(grad.numel() for grad in moved), len(terms), 2])  # type: ignore[no-untyped-call]
         for grad, part in zip(moved, parts, strict=False):
             grad.copy_(part.view_as(grad))
-        if self.interrupt is not None and float(parts[-1]) > 0:
-            self.interrupt.agree()
+        if self.interrupt is not None:
+            signalled, terminated = parts[-1].tolist()
+            if signalled > 0:
+                self.interrupt.agree(terminated=terminated > 0)
         return dict(zip(losses, parts[-2].unbind(), strict=True))
 
     def seed_dropout(self, seed: int, step: int) -> None:
