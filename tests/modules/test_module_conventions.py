@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from module_inputs import COSINE, UNIFORM, rows
 from spinlock import (
     GroupedResidualVQ,
     LevelDropout,
@@ -16,20 +17,10 @@ from spinlock import (
     NestedResidualQuantizer,
     Regularizers,
     ResidualVQ,
-    Update,
     VectorQuantize,
 )
 from spinlock.compat import vector_quantize_pytorch as compat
 from spinlock.errors import ConfigError, InputError
-
-UNIFORM = Update(init="uniform")
-
-
-COSINE = Lookup(similarity="cosine")
-
-
-def rows(count: int = 48, dim: int = 8, seed: int = 0) -> Tensor:
-    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
+from module_inputs import COSINE, UNIFORM, rows
 from spinlock import (
     GroupedResidualVQ,
-    Lookup,
     NestedResidualQuantizer,
     RaggedVectorQuantizer,
     Regularizers,
@@ -22,15 +22,6 @@ from spinlock import (
 )
 from spinlock.compat import vector_quantize_pytorch as compat
 from spinlock.errors import InputError
-
-UNIFORM = Update(init="uniform")
-
-
-COSINE = Lookup(similarity="cosine")
-
-
-def rows(count: int = 48, dim: int = 8, seed: int = 0) -> Tensor:
-    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(

@@ -6,34 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from linear_problems import linear_gradients, linear_problem
 from spinlock import _C
 from spinlock.errors import InputError, LayoutError
-from spinlock.ops._cpp import instruction_sets
 from spinlock.ops.ragged_linear import fits_core, plain_ragged_linear, ragged_linear
 
 WIDTHS = st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=5)
-
-
-def _problem(
-    ins: list[int], outs: list[int], rows: int, seed: int, *, transposed: bool
-) -> dict[str, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    sides = (max(outs), max(ins)) if transposed else (max(ins), max(outs))
-    return {
-        "x": torch.randn(rows, sum(ins), generator=draw),
-        "weight": torch.randn(len(ins), *sides, generator=draw),
-        "bias": torch.randn(len(ins), 1, max(outs), generator=draw),
-        "addend": torch.randn(rows, sum(outs), generator=draw),
-        "grad": torch.randn(rows, sum(outs), generator=draw),
-    }
-
-
-def _gradients(function, tensors, grad, *widths, **options):
-    leaves = [each.detach().requires_grad_() for each in tensors]
-    x, weight, other = leaves
-    bias, addend = (None, other) if other.shape == grad.shape else (other, None)
-    result = function(x, weight, bias, *widths, addend=addend, **options)
-    return [result.detach(), *torch.autograd.grad(result, leaves, grad)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,101 +25,21 @@ def _gradients(function, tensors, grad, *widths, **options):
 )
 def test_the_core_is_as_exact_as_float32_allows(widths, rows, relu, transposed, added, seed):
     ins, outs = [list(each) for each in zip(*widths, strict=True)]
-    problem = _problem(ins, outs, rows, seed, transposed=transposed)
+    problem = linear_problem(ins, outs, rows, seed, transposed=transposed)
     tensors = [problem["x"], problem["weight"], problem["addend" if added else "bias"]]
     assert fits_core(*tensors)
     options = {"relu": relu, "transposed": transposed}
-    found = _gradients(ragged_linear, tensors, problem["grad"], ins, outs, **options)
+    found = linear_gradients(ragged_linear, tensors, problem["grad"], ins, outs, **options)
     wide = [each.double() for each in tensors]
-    truth = _gradients(plain_ragged_linear, wide, problem["grad"].double(), ins, outs, **options)
+    truth = linear_gradients(
+        plain_ragged_linear, wide, problem["grad"].double(), ins, outs, **options
+    )
     if relu:  # where the sum is nearly 0 its sign hangs on rounding: no such gradient is judged
         unsure = truth[0].abs().where(truth[0] > 0, 1.0).min() < 1e-4
         found, truth = (found[:1], truth[:1]) if unsure else (found, truth)
     sizes = [70.0, 70.0, float(rows), float(rows)]
     for ours, exact, terms in zip(found, truth, sizes, strict=False):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=4e-6 * terms**0.5)
-
-
-@pytest.mark.parametrize("isa", instruction_sets())
-@pytest.mark.parametrize("threads", [1, 3])
-def test_every_instruction_set_and_number_of_threads(isa: str, threads: int) -> None:
-    ins, outs, rows = [5, 33, 1], [49, 2, 16], 261
-    problem = _problem(ins, outs, rows, 1, transposed=False)
-    problem["bias"][:] *= 3.0
-    x, weight, bias, grad = (problem[n] for n in ("x", "weight", "bias", "grad"))
-    shape = _C.RaggedLinear(ins, outs, False)
-    poison = float("nan")
-    output = torch.full((rows, sum(outs)), poison)
-    to_x, to_weight = torch.full_like(x, poison), torch.full_like(weight, poison)
-    to_bias = torch.full_like(bias, poison)
-
-    def span(tensor: Tensor) -> tuple[int, int]:
-        return tensor.data_ptr(), tensor.numel()
-
-    def matrix(tensor: Tensor) -> tuple[int, int, int, int]:
-        return tensor.data_ptr(), *tensor.shape, tensor.stride(0)
-
-    run = {"threads": threads, "isa": isa}
-    shape.forward(
-        matrix(x), span(weight), bias=span(bias), positive=True, output=span(output), **run
-    )
-    shape.backward(
-        matrix(x),
-        span(weight),
-        output=span(output),
-        grad=matrix(grad),
-        grad_input=span(to_x),
-        grad_weight=span(to_weight),
-        grad_bias=span(to_bias),
-        **run,
-    )
-    wide = [each.double() for each in (x, weight, bias)]
-    truth = _gradients(plain_ragged_linear, wide, grad.double(), ins, outs, relu=True)
-    for ours, exact in zip((output, to_x, to_weight, to_bias), truth, strict=True):
-        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-4)
-
-
-def test_threads_change_no_bit() -> None:
-    ins, outs = [40, 7], [50, 90]
-    problem = _problem(ins, outs, 1000, 3, transposed=True)
-    tensors = [problem["x"], problem["weight"], problem["bias"]]
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(
-                _gradients(
-                    ragged_linear, tensors, problem["grad"], ins, outs, relu=True, transposed=True
-                )
-            )
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(*pair) for pair in zip(found[0], other, strict=True))
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-def test_weights_larger_than_a_cache(transposed: bool) -> None:
-    """Their gradients are cut into pieces, at other places by more threads."""
-    ins, outs, rows = [5, 333, 40], [9, 250, 17], 150
-    problem = _problem(ins, outs, rows, 6, transposed=transposed)
-    tensors = [problem["x"], problem["weight"], problem["bias"]]
-    options = {"relu": False, "transposed": transposed}
-    wide = [each.double() for each in tensors]
-    truth = _gradients(plain_ragged_linear, wide, problem["grad"].double(), ins, outs, **options)
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            found.append(_gradients(ragged_linear, tensors, problem["grad"], ins, outs, **options))
-    finally:
-        torch.set_num_threads(before)
-    for each in found:
-        for ours, exact, first in zip(each, truth, found[0], strict=True):
-            torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-4)
-            assert torch.equal(ours, first)
 
 
 def test_rows_may_lie_apart_and_be_none() -> None:
@@ -157,15 +55,15 @@ def test_rows_may_lie_apart_and_be_none() -> None:
 def test_gradients_may_be_expanded(rows: int, transposed: bool) -> None:
     """Of sums over all, over rows and over columns: strides of 0."""
     ins, outs = [5, 40], [70, 3]
-    problem = _problem(ins, outs, rows, 4, transposed=transposed)
+    problem = linear_problem(ins, outs, rows, 4, transposed=transposed)
     tensors = [problem["x"], problem["weight"], problem["bias"]]
     ones = torch.ones(1, 1)
     row, column = torch.randn(1, sum(outs)), torch.randn(rows, 1)
     for grad in (ones, row, column):
         wide = grad.expand(rows, sum(outs))
         options = {"relu": True, "transposed": transposed}
-        found = _gradients(ragged_linear, tensors, wide, ins, outs, **options)
-        truth = _gradients(plain_ragged_linear, tensors, wide, ins, outs, **options)
+        found = linear_gradients(ragged_linear, tensors, wide, ins, outs, **options)
+        truth = linear_gradients(plain_ragged_linear, tensors, wide, ins, outs, **options)
         for ours, theirs in zip(found, truth, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -285,45 +183,3 @@ def test_tensors_are_looked_at_before_sizes_are_added_up() -> None:
     huge = (2**62, 2**62)
     with pytest.raises(InputError, match="x: expected shape"):
         ragged_linear(torch.zeros(2, 3), torch.zeros(3, 16, 16), None, huge, (1, 1))
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_no_number_of_threads_is_one(threads: int) -> None:
-    x, weight, output = torch.randn(70, 3), torch.randn(1, 3, 4), torch.empty(70, 4)
-    shape = _C.RaggedLinear([3], [4], False)
-    shape.forward(x, weight, output=output, threads=threads)
-    torch.testing.assert_close(output, x @ weight[0])
-    to_x = torch.empty_like(x)
-    shape.backward(x, weight, grad=output, grad_input=to_x, threads=threads)
-    torch.testing.assert_close(to_x, output @ weight[0].T)
-
-
-@pytest.mark.parametrize("threads", [1, 3, 40])
-@pytest.mark.parametrize("relu", [False, True])
-def test_more_threads_than_columns_share_the_rows(threads: int, relu: bool) -> None:
-    ins, outs, rows = [3, 9], [20, 5], 500
-    problem = _problem(ins, outs, rows, 8, transposed=False)
-    tensors = [problem["x"], problem["weight"], problem["bias"]]
-    shape = _C.RaggedLinear(ins, outs, False)
-    output = torch.empty(rows, sum(outs))
-    to_x, to_weight, to_bias = (torch.full_like(each, torch.nan) for each in tensors)
-    x, weight, bias = tensors
-    shape.forward(x, weight, bias=bias, positive=relu, output=output, threads=threads)
-    shape.backward(
-        x,
-        weight,
-        output=output if relu else None,
-        grad=problem["grad"],
-        grad_input=to_x,
-        grad_weight=to_weight,
-        grad_bias=to_bias,
-        threads=threads,
-    )
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        alone = _gradients(ragged_linear, tensors, problem["grad"], ins, outs, relu=relu)
-    finally:
-        torch.set_num_threads(before)
-    for found, expected in zip((output, to_x, to_weight, to_bias), alone, strict=True):
-        assert torch.equal(found, expected)

@@ -134,6 +134,22 @@ def test_a_model_is_replaced_where_that_is_asked(result: TrainResult, tmp_path: 
 FULL = OSError(28, "No space left on device")
 
 
+def test_a_disk_that_fails_after_the_rename_is_told_as_that(
+    result: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, folder = load_model(result.checkpoint), tmp_path / "m"
+    save_model(load_model(tmp_path / "run" / "epoch_0002"), folder)
+
+    def full(_: Path) -> None:
+        raise FULL
+
+    monkeypatch.setattr(model_folder, "flush_directory", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*has taken its place"):
+        save_model(saved, folder, overwrite=True)
+    assert len(load_model(folder).history) == 3
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize("moment", ["fsync", "rename"])
 @pytest.mark.parametrize(
     ("error", "raised", "says"),

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from spinlock import _C
 from spinlock.errors import InputError
+from spinlock.ops._column_shapes import ANY, require_shape
 from spinlock.ops._row_memory import as_dense, as_rows
 from spinlock.ops._second_order import refuse_second_order
-from spinlock.ops.ragged_linear import ANY, fits_core, require_shape
+from spinlock.ops.ragged_linear import fits_core
 
 __all__ = ["core_ragged_layer_norm", "plain_ragged_layer_norm", "ragged_layer_norm"]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spinlock import _C
 from spinlock.errors import InputError
+from spinlock.ops._column_shapes import ANY, require_shape
 from spinlock.ops._row_memory import as_dense, as_rows
 from spinlock.ops._second_order import refuse_second_order
 from spinlock.ops._traced import is_traced, is_watched
@@ -24,8 +25,6 @@ __all__ = [
     "plain_ragged_linear",
     "ragged_linear",
 ]
-
-ANY = -1
 
 _plain_wanted: ContextVar[bool] = ContextVar("plain_wanted", default=False)
 
@@ -247,14 +246,3 @@ def _check(
             require_shape(name, tensor, shape, "groups")
     if bias is not None and addend is not None:
         raise InputError("bias and addend: expected one of them at most, got both; add them up")
-
-
-def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], parts: str) -> None:
-    """Raises InputError unless a tensor has this shape; ``ANY`` stands for as many as there are."""
-    if tensor.shape == shape:
-        return
-    expected = ", ".join("rows" if size == ANY else str(size) for size in shape)
-    raise InputError(
-        f"{name}: expected shape [{expected}], got {list(tensor.shape)}; the {parts}' columns lie "
-        "side by side, their weights are padded to the widest"
-    )

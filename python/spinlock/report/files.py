@@ -49,6 +49,6 @@ def write_whole(contents: Mapping[Path, bytes]) -> None:
                 temporary.write_bytes(contents[path])
     except OSError as error:
         raise SpinlockError(
-            f"could not write '{path}' ({error.strerror}); what was there before is untouched: "
+            f"could not write '{path}' ({error.strerror}); no half-written file is left: "
             "free some space or choose another place"
         ) from error

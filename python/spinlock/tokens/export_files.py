@@ -106,6 +106,6 @@ def _write(contents: Mapping[Path, bytes]) -> None:
                 temporary.write_bytes(contents[path])
     except OSError as error:
         raise CheckpointError(
-            f"could not write '{path}' ({error.strerror}); what was there before is untouched: "
+            f"could not write '{path}' ({error.strerror}); no half-written file is left: "
             "free some space or choose another --output"
         ) from error

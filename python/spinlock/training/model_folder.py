@@ -27,6 +27,7 @@ def write_model_folder(
     target = folder.resolve() if folder.is_symlink() else folder.absolute()
     replaces = _check_place(target, folder, overwrite=overwrite, state_files=state_files)
     temporary, before = temporary_beside(target), temporary_beside(target, "replaced-")
+    placed = False
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         write_folder(temporary, {**files, MANIFEST: manifest_of(files)})
@@ -38,14 +39,18 @@ def write_model_folder(
             if replaces:
                 before.replace(target)
             raise
+        placed = True
         flush_directory(target.parent)
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(before if placed else temporary, ignore_errors=True)
         if not isinstance(error, OSError):
             raise
+        left = "what was there is untouched"
+        if placed:
+            left = "it has taken its place, but the disk has not confirmed it"
         raise CheckpointError(
-            f"could not write the checkpoint '{folder}' ({error.strerror}); what was there is "
-            "untouched: free some space or choose another folder"
+            f"could not write the checkpoint '{folder}' ({error.strerror}); {left}: free some "
+            "space or choose another folder"
         ) from error
     shutil.rmtree(before, ignore_errors=True)
     return folder
