@@ -6,117 +6,19 @@
 #include <cstring>
 #include <limits>
 
+#include "codebook_survey.hpp"
+
 namespace spinlock {
 namespace {
-
-typedef float Quad __attribute__((vector_size(16)));
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kRoundoff = 0x1p-24;
 // Bounds take D u << 1 for granted; codes of more dims are compared in float64 throughout.
 constexpr std::int64_t kMaxCertifiedDim = 8192;
 
-Quad load_quad(const float* p) {
-  Quad v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-// The parts of one codebook's working memory.
-struct Parts {
-  Parts(float* memory, std::int64_t num_codes, std::int64_t dim, bool with_brief) {
-    const auto take = [&memory](std::int64_t floats) {
-      float* const part = memory;
-      memory += round_up(floats, 16);
-      return part;
-    };
-    centre = take(dim);
-    low = take(dim);
-    high = take(dim);
-    weights = take(dim);
-    half_norms = take(num_codes);
-    prints = take(num_codes);
-    ids = reinterpret_cast<std::int32_t*>(take(num_codes));
-    table = reinterpret_cast<std::int32_t*>(take(static_cast<std::int64_t>(copy_slots(num_codes))));
-    centred = take(num_codes * dim);
-    direct = take(num_codes * dim);
-    if (with_brief) brief = reinterpret_cast<std::uint32_t*>(take(num_codes * ((dim + 1) / 2)));
-  }
-
-  float *centre, *low, *high, *weights, *half_norms, *prints;
-  std::int32_t *ids, *table;
-  float *centred, *direct;
-  std::uint32_t* brief = nullptr;
-};
-
-bool is_finite(const float* values, std::int64_t count) {
-  float sum = 0.0f;
-  for (std::int64_t d = 0; d < count; ++d) sum += values[d] * 0.0f;
-  return sum == 0.0f;
-}
-
-// Mean and range per dim of the codes listed; false if any of them is not finite.
-bool survey(const CodebookPanels& panels, const Parts& parts) {
-  const std::int64_t dim = panels.dim;
-  std::fill_n(parts.centre, dim, 0.0f);
-  std::fill_n(parts.low, dim, kInfinity);
-  std::fill_n(parts.high, dim, -kInfinity);
-  for (std::int64_t k = 0; k < panels.kept; ++k) {
-    const float* const code = panels.codes + panels.id(k) * panels.stride;
-    float* __restrict const sum = parts.centre;
-    float* __restrict const low = parts.low;
-    float* __restrict const high = parts.high;
-    for (std::int64_t d = 0; d < dim; ++d) {
-      sum[d] += code[d];
-      low[d] = code[d] < low[d] ? code[d] : low[d];
-      high[d] = code[d] > high[d] ? code[d] : high[d];
-    }
-  }
-  if (is_finite(parts.centre, dim) && is_finite(parts.low, dim) && is_finite(parts.high, dim)) {
-    return true;
-  }
-  for (std::int64_t k = 0; k < panels.kept; ++k) {
-    if (!is_finite(panels.codes + panels.id(k) * panels.stride, dim)) return false;
-  }
-  return true;  // only the sums overflowed
-}
-
-// The power of two that brings the widest dim to 1..2, but no code above 2^100.
-float choose_scale(const Parts& parts, std::int64_t dim, std::int64_t& widest) {
-  float range = 0.0f, largest = 0.0f;
-  for (std::int64_t d = 0; d < dim; ++d) {
-    const float half = parts.high[d] * 0.5f - parts.low[d] * 0.5f;
-    if (half > range) {
-      range = half;
-      widest = d;
-    }
-    largest = std::max({largest, std::fabs(parts.low[d]), std::fabs(parts.high[d])});
-  }
-  if (!(range > 0.0f)) return 1.0f;
-  const int exponent = std::min(-std::ilogb(range), 100 - std::ilogb(largest));
-  return std::ldexp(1.0f, std::clamp(exponent, -126, 126));
-}
-
-// Centre and scale after a survey, and the weights of the prints.
-void choose_centre(CodebookPanels& panels, const Parts& parts) {
-  panels.scale = choose_scale(parts, panels.dim, panels.widest);
-  const float share = 1.0f / static_cast<float>(panels.kept);
-  std::uint32_t state = 1;
-  for (std::int64_t d = 0; d < panels.dim; ++d) {
-    const float mean = parts.centre[d] * share;
-    parts.centre[d] = std::isfinite(mean) ? mean : 0.5f * parts.low[d] + 0.5f * parts.high[d];
-    state = state * 1664525u + 1013904223u;
-    parts.weights[d] = static_cast<float>(state >> 8) * 0x1p-24f + 0.5f;
-  }
-}
-
 // Panels of (c - centre) * scale with the norms and prints of the codes, 4 dims at a time.
 template <int kCodes>
-void pack_one(const float* const* codes, const CodebookPanels& panels, const Parts& parts,
+void pack_one(const float* const* codes, const CodebookPanels& panels, const CodebookParts& parts,
               std::int64_t first) {
   const std::int64_t dim = panels.dim;
   float* const out = parts.centred + first * dim;
@@ -164,7 +66,7 @@ void pack_one(const float* const* codes, const CodebookPanels& panels, const Par
   }
 }
 
-void pack_centred(const CodebookPanels& panels, const Parts& parts) {
+void pack_centred(const CodebookPanels& panels, const CodebookParts& parts) {
   for (std::int64_t first = 0; first < panels.kept; first += kPanelCodes) {
     const float* codes[kPanelCodes];
     const auto count = static_cast<int>(std::min(kPanelCodes, panels.kept - first));
@@ -185,7 +87,7 @@ void pack_centred(const CodebookPanels& panels, const Parts& parts) {
 // Drops codes that equal an earlier one from the list of kept ones; true if there are any. Equal
 // codes have equal prints, so that few pairs are compared in full; a crowd of equal prints is given
 // up, which costs time at lookup but no exactness.
-bool drop_copies(CodebookPanels& panels, const Parts& parts) {
+bool drop_copies(CodebookPanels& panels, const CodebookParts& parts) {
   constexpr int kMaxProbes = 16;
   constexpr float kCopy = -1.0f;  // no half norm is negative
   const std::uint64_t slots = copy_slots(panels.num_codes);
@@ -240,7 +142,7 @@ void set_bounds(CodebookPanels& panels) {
 }
 
 // Panels of the kept codes; `copies`: there may be copies among them.
-void pack_surveyed(CodebookPanels& panels, const Parts& parts, bool copies) {
+void pack_surveyed(CodebookPanels& panels, const CodebookParts& parts, bool copies) {
   if (panels.kept <= 1) return;
   panels.centre = parts.centre;
   panels.centred = parts.centred;
@@ -282,7 +184,7 @@ std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) 
 
 void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,
                  bool brief, float* memory, CodebookPanels& panels) {
-  const Parts parts(memory, num_codes, dim, brief);
+  const CodebookParts parts(memory, num_codes, dim, brief);
   panels = unpacked_panels(codes, stride, num_codes, dim);
   panels.kept = num_codes;
   if (!survey(panels, parts)) {
@@ -299,7 +201,7 @@ void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes
 
 void pack_some(const CodebookPanels& of, const std::int32_t* ids, std::int64_t count, bool brief,
                float* memory, CodebookPanels& panels) {
-  const Parts parts(memory, count, of.dim, brief);
+  const CodebookParts parts(memory, count, of.dim, brief);
   panels = unpacked_panels(of.codes, of.stride, of.num_codes, of.dim);
   std::copy_n(ids, count, parts.ids);
   panels.ids = parts.ids;

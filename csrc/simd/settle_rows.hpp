@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "simd/row_tile.hpp"
 
-// What follows a lookup: codes gathered, squared errors and sums by code.
+// What follows a lookup: codes gathered, squared errors and sums by code. Up to 8 vectors of them,
+// codes pass as ShortVectors: with 16 lanes a Zen 5 takes up to twice as long to add to a table.
 
 namespace spinlock {
 namespace {
@@ -16,31 +18,42 @@ constexpr float kLargestSquares = 1e37f;
 // Sums of squared errors, several at a time: one chain of additions would set the pace.
 constexpr int kErrors = 4;
 
-// kWhole full vectors, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
-template <int kWhole, bool kGather, bool kSum, bool kError>
+// kWhole full vectors of W, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
+template <typename W, int kWhole, bool kGather, bool kSum, bool kError>
 SPINLOCK_INLINE void settle_row(const float* x, const float* code, std::int64_t whole, int rest,
-                                float* quantized, float* sums, Floats (&errors)[kErrors]) {
-  const std::int64_t vectors = kWhole < 0 ? whole : kWhole;
-  for (std::int64_t v = 0; v < vectors; ++v) {
-    const std::int64_t d = v * V::kLanes;
-    const Floats value = V::load_any(x + d);
-    if constexpr (kSum) V::store(sums + d, V::add(V::load(sums + d), value));
+                                float* quantized, float* sums,
+                                typename W::Floats (&errors)[kErrors]) {
+  using Values = typename W::Floats;
+  const auto settle_vector = [&](std::int64_t d, Values& error) __attribute__((always_inline)) {
+    const Values value = W::load_any(x + d);
+    if constexpr (kSum) W::store(sums + d, W::add(W::load(sums + d), value));
     if constexpr (kError) {
-      const Floats c = V::load_any(code + d);
-      if constexpr (kGather) V::store_any(quantized + d, c);
-      const Floats difference = V::subtract(value, c);
-      Floats& error = errors[kWhole < 0 ? 0 : v % (kErrors - 1)];
-      error = V::add_product(difference, difference, error);
+      const Values c = W::load_any(code + d);
+      if constexpr (kGather) W::store_any(quantized + d, c);
+      const Values difference = W::subtract(value, c);
+      error = W::add_product(difference, difference, error);
     }
+  };
+  constexpr int kTurns = kErrors - 1;  // the last one is for the rest
+  if constexpr (kWhole < 0) {
+    std::int64_t v = 0;
+    for (; v + kTurns <= whole; v += kTurns) {
+      SPINLOCK_UNROLL
+      for (int j = 0; j < kTurns; ++j) settle_vector((v + j) * W::kLanes, errors[j]);
+    }
+    for (; v < whole; ++v) settle_vector(v * W::kLanes, errors[0]);
+  } else {
+    SPINLOCK_UNROLL
+    for (int j = 0; j < kWhole; ++j) settle_vector(j * W::kLanes, errors[j % kTurns]);
   }
-  const std::int64_t d = vectors * V::kLanes;
-  const Floats value = V::load_first(x + d, rest);
-  if constexpr (kSum) V::store(sums + d, V::add(V::load(sums + d), value));
+  const std::int64_t d = (kWhole < 0 ? whole : kWhole) * W::kLanes;
+  const Values value = W::load_first(x + d, rest);
+  if constexpr (kSum) W::store(sums + d, W::add(W::load(sums + d), value));
   if constexpr (kError) {
-    const Floats c = V::load_first(code + d, rest);
-    if constexpr (kGather) V::store_first(quantized + d, c, rest);
-    const Floats difference = V::subtract(value, c);
-    errors[kErrors - 1] = V::add_product(difference, difference, errors[kErrors - 1]);
+    const Values c = W::load_first(code + d, rest);
+    if constexpr (kGather) W::store_first(quantized + d, c, rest);
+    const Values difference = W::subtract(value, c);
+    errors[kErrors - 1] = W::add_product(difference, difference, errors[kErrors - 1]);
   }
 }
 
@@ -59,11 +72,11 @@ double exact_squared_error(const CodebookPanels& panels, const Rows& rows,
   return total;
 }
 
-template <int kWhole, bool kGather, bool kSum, bool kError>
+template <typename W, int kWhole, bool kGather, bool kSum, bool kError>
 double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
                   const RowOutputs& outputs, double total) {
-  const std::int64_t dim = panels.dim, whole = (dim - 1) / V::kLanes;
-  const auto rest = static_cast<int>(dim - whole * V::kLanes);
+  const std::int64_t dim = panels.dim, whole = (dim - 1) / W::kLanes;
+  const auto rest = static_cast<int>(dim - whole * W::kLanes);
   // Copies, for a vector that is stored may be anything: members would be read again for every row.
   const float* const codes = panels.codes;
   float* const table = outputs.sums;
@@ -73,8 +86,8 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
   float* quantized = outputs.quantized;
   for (std::int64_t first = 0; first < rows.count; first += kRows) {
     const std::int64_t end = rows.count - first < kRows ? rows.count : first + kRows;
-    Floats errors[kErrors];
-    for (Floats& error : errors) error = V::all(0.0f);
+    typename W::Floats errors[kErrors];
+    for (auto& error : errors) error = W::all(0.0f);
     const std::int64_t left = rows.count - end;
     Upcoming next = outputs.next;
     if (left > 0) next = {quantized + kRows * quantized_stride, quantized_stride, left};
@@ -93,14 +106,14 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
         if constexpr (kGather) __builtin_memcpy(to, codes, static_cast<std::size_t>(dim) * 4);
         continue;
       }
-      settle_row<kWhole, kGather, kSum, kError>(x, kError ? codes + k * code_stride : nullptr, whole,
-                                                rest, to, kSum ? table + k * table_stride : nullptr,
-                                                errors);
+      settle_row<W, kWhole, kGather, kSum, kError>(
+          x, kError ? codes + k * code_stride : nullptr, whole, rest, to,
+          kSum ? table + k * table_stride : nullptr, errors);
     }
     if constexpr (!kError) continue;
     // At most kRows * D / kLanes non-negative terms per lane in float32, the rest in float64.
     const float squares =
-        V::sum(V::add(V::add(errors[0], errors[1]), V::add(errors[2], errors[3])));
+        W::sum(W::add(W::add(errors[0], errors[1]), W::add(errors[2], errors[3])));
     const bool safe = squares > kSmallestSquares && squares < kLargestSquares;
     total += safe ? static_cast<double>(squares)
                   : exact_squared_error(panels, rows, chosen, first, end);
@@ -108,30 +121,46 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
   return total;
 }
 
-template <bool kGather, bool kSum, bool kError>
-double settle_wide(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+template <typename W, bool kGather, bool kSum, bool kError>
+double settle_dims(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
                    const RowOutputs& outputs, double total) {
-  switch ((panels.dim - 1) / V::kLanes) {
-    case 0: return settle_all<0, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
-    case 1: return settle_all<1, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
-    case 2: return settle_all<2, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
-    case 3: return settle_all<3, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
-    default: return settle_all<-1, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+  const auto of = [&](auto whole) {
+    return settle_all<W, whole(), kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+  };
+  switch ((panels.dim - 1) / W::kLanes) {
+    case 0: return of(std::integral_constant<int, 0>());
+    case 1: return of(std::integral_constant<int, 1>());
+    case 2: return of(std::integral_constant<int, 2>());
+    case 3: return of(std::integral_constant<int, 3>());
+    case 4: return of(std::integral_constant<int, 4>());
+    case 5: return of(std::integral_constant<int, 5>());
+    case 6: return of(std::integral_constant<int, 6>());
+    case 7: return of(std::integral_constant<int, 7>());
+    default: return of(std::integral_constant<int, -1>());
   }
+}
+
+template <bool kGather, bool kSum, bool kError>
+double settle_any(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
+                  const RowOutputs& outputs, double total) {
+  if (panels.dim <= 8 * ShortVectors::kLanes) {
+    return settle_dims<ShortVectors, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+  }
+  return settle_dims<V, kGather, kSum, kError>(panels, rows, chosen, outputs, total);
 }
 
 double settle(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
               const RowOutputs& outputs, double total) {
   const bool sum = outputs.sums != nullptr;
   if (panels.codes == nullptr) {
-    return sum ? settle_wide<false, true, false>(panels, rows, chosen, outputs, total) : total;
+    return sum ? settle_any<false, true, false>(panels, rows, chosen, outputs, total) : total;
   }
   if (outputs.quantized != nullptr) {
-    return sum ? settle_wide<true, true, true>(panels, rows, chosen, outputs, total)
-               : settle_wide<true, false, true>(panels, rows, chosen, outputs, total);
+    return sum ? settle_any<true, true, true>(panels, rows, chosen, outputs, total)
+               : settle_any<true, false, true>(panels, rows, chosen, outputs, total);
   }
-  return sum ? settle_wide<false, true, true>(panels, rows, chosen, outputs, total)
-             : settle_wide<false, false, true>(panels, rows, chosen, outputs, total);
+  return sum ? settle_any<false, true, true>(panels, rows, chosen, outputs, total)
+             : settle_any<false, false, true>(panels, rows, chosen, outputs, total);
 }
 
 }  // namespace

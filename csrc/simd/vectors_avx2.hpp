@@ -103,5 +103,7 @@ struct Vectors {
   }
 };
 
+using ShortVectors = Vectors;
+
 }  // namespace
 }  // namespace spinlock

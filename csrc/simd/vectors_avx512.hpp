@@ -101,5 +101,34 @@ struct Vectors {
   static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
 };
 
+// Half as wide, what short rows need.
+struct ShortVectors {
+  static constexpr int kLanes = 8;
+  using Floats = __m256;
+
+  static Floats load(const float* p) { return _mm256_load_ps(p); }
+  static Floats load_any(const float* p) { return _mm256_loadu_ps(p); }
+  static Floats load_first(const float* p, int count) {
+    return _mm256_maskz_loadu_ps(first(count), p);
+  }
+  static void store(float* p, Floats v) { _mm256_store_ps(p, v); }
+  static void store_any(float* p, Floats v) { _mm256_storeu_ps(p, v); }
+  static void store_first(float* p, Floats v, int count) {
+    _mm256_mask_storeu_ps(p, first(count), v);
+  }
+  static Floats all(float v) { return _mm256_set1_ps(v); }
+  static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+  static Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+  static Floats add_product(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
+  static float sum(Floats v) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+  }
+
+ private:
+  static __mmask8 first(int count) { return static_cast<__mmask8>((1u << count) - 1u); }
+};
+
 }  // namespace
 }  // namespace spinlock

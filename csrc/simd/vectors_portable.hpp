@@ -116,5 +116,7 @@ struct Vectors {
   }
 };
 
+using ShortVectors = Vectors;
+
 }  // namespace
 }  // namespace spinlock

@@ -67,6 +67,15 @@ inline void mask_storeu(float* p, __mmask16 m, __m512 v) {
     if (has(m, i)) p[i] = at(v, i);
   }
 }
+inline __m256 maskz_loadu_short(__mmask8 m, const float* p) {
+  const auto short_lanes = static_cast<__mmask16>(m);  // the upper half of a mask loads nothing
+  return _mm512_castps512_ps256(maskz_loadu(short_lanes, p));
+}
+inline void mask_storeu_short(float* p, __mmask8 m, __m256 v) {
+  for (int i = 0; i < kLanes / 2; ++i) {
+    if (has(m, i)) p[i] = v[i];
+  }
+}
 inline __m512i load_ints(const void* p) {
   __m512i v;
   std::memcpy(&v, aligned(p), sizeof v);
@@ -213,6 +222,8 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #undef _mm512_maskz_slli_epi32
 #undef _mm512_shuffle_ps
 #define __m512bh emulated::Halves
+#define _mm256_mask_storeu_ps emulated::mask_storeu_short
+#define _mm256_maskz_loadu_ps emulated::maskz_loadu_short
 #define _mm512_add_ps emulated::add
 #define _mm512_castps128_ps512 emulated::widen
 #define _mm512_castsi512_ps emulated::as<__m512>

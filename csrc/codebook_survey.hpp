@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "codebook_panels.hpp"
+
+// What packing a codebook begins with; codebook_panels.cpp makes panels of it.
+
+namespace spinlock {
+
+typedef float Quad __attribute__((vector_size(16)));
+
+inline Quad load_quad(const float* p) {
+  Quad v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// The parts of one codebook's working memory.
+struct CodebookParts {
+  CodebookParts(float* memory, std::int64_t num_codes, std::int64_t dim, bool with_brief) {
+    const auto take = [&memory](std::int64_t floats) {
+      float* const part = memory;
+      memory += round_up(floats, 16);
+      return part;
+    };
+    centre = take(dim);
+    low = take(dim);
+    high = take(dim);
+    weights = take(dim);
+    half_norms = take(num_codes);
+    prints = take(num_codes);
+    ids = reinterpret_cast<std::int32_t*>(take(num_codes));
+    table = reinterpret_cast<std::int32_t*>(take(static_cast<std::int64_t>(copy_slots(num_codes))));
+    centred = take(num_codes * dim);
+    direct = take(num_codes * dim);
+    if (with_brief) brief = reinterpret_cast<std::uint32_t*>(take(num_codes * ((dim + 1) / 2)));
+  }
+
+  float *centre, *low, *high, *weights, *half_norms, *prints;
+  std::int32_t *ids, *table;
+  float *centred, *direct;
+  std::uint32_t* brief = nullptr;
+};
+
+// Whether all values are finite.
+bool is_finite(const float* values, std::int64_t count);
+
+// Sum and range per dim of the kept codes, into centre, low and high; false if any code is not finite.
+bool survey(const CodebookPanels& panels, const CodebookParts& parts);
+
+// Centre and scale after a survey, and the weights of the prints.
+void choose_centre(CodebookPanels& panels, const CodebookParts& parts);
+
+}  // namespace spinlock
