@@ -13,7 +13,11 @@ struct BackwardRequest {
   std::int64_t num_rows;
   const float* latents;  // rows latents_stride elements apart
   std::int64_t latents_stride;
-  const float* quantized;  // dense
+  // The codes of the step: dense rows of them, or null and the codebooks as they were, packed like the
+  // plan, with the [num_rows, Q] that were chosen.
+  const float* quantized;
+  const float* weight;
+  const std::int64_t* indices;
   const std::int64_t* counts;  // [total_codes], of the step
   const float* grad_quantized;  // rows grad_stride elements apart; null: none
   std::int64_t grad_stride;
@@ -25,7 +29,8 @@ struct BackwardRequest {
 
 // grad_latents, dense: straight-through, plus 2 (x - code) / (usable rows x D) times the gradient of
 // each loss; 0 where a row is not finite within a quantizer's columns. Every operation is rounded on
-// its own: the same bits for any number of threads and every instruction set. Throws std::bad_alloc.
+// its own: the same bits for any number of threads and every instruction set. Throws LayoutError for
+// indices outside their codebook; std::bad_alloc.
 void quantize_backward(const BackwardRequest& request, float* grad_latents);
 
 }  // namespace spinlock

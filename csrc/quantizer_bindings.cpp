@@ -88,22 +88,30 @@ void quantize_rows_at(const PackingPlan& plan, const RowBuffer& latents,
 }
 
 void quantize_backward_at(const PackingPlan& plan, const RowBuffer& latents,
-                          const Buffer& quantized, const Buffer& counts,
+                          const std::optional<Buffer>& quantized,
+                          const std::optional<Buffer>& weight,
+                          const std::optional<Buffer>& indices, const Buffer& counts,
                           const std::optional<RowBuffer>& grad_quantized,
                           const Buffer& grad_losses, const Buffer& grad_latents, int threads,
                           const std::string& isa) {
   const float* const rows = checked_rows(plan, latents);
   const std::int64_t num_rows = latents.rows, values = cells(num_rows, plan.input_width);
+  const auto count = static_cast<std::int64_t>(plan.num_quantizers());
+  if (quantized.has_value() == weight.has_value() || weight.has_value() != indices.has_value()) {
+    throw_layout_error("quantized: expected rows of codes, or the weight and indices they come from, "
+                       "got both or neither; pass one of them");
+  }
   std::int64_t losses_stride = 1;
   const auto* const losses =
-      checked<const float>("grad_losses", grad_losses,
-                           static_cast<std::int64_t>(plan.num_quantizers()), &losses_stride);
+      checked<const float>("grad_losses", grad_losses, count, &losses_stride);
   const BackwardRequest request{
       plan,
       num_rows,
       rows,
       row_stride(latents),
       checked<const float>("quantized", quantized, values),
+      checked<const float>("weight", weight, plan.weight_size),
+      checked<const std::int64_t>("indices", indices, cells(num_rows, count)),
       checked<const std::int64_t>("counts", counts, plan.total_codes),
       grad_quantized ? checked_matrix("grad_quantized", *grad_quantized, num_rows, plan.input_width)
                      : nullptr,
@@ -145,7 +153,8 @@ void bind_quantizer(py::module_& module) {
              py::arg("sums") = none, py::arg("skipped") = none, py::arg("state") = none,
              py::arg("threads") = 1, py::arg("isa") = "");
   module.def("quantize_backward", &quantize_backward_at, py::arg("plan"), py::arg("latents"),
-             py::kw_only(), py::arg("quantized"), py::arg("counts"),
+             py::kw_only(), py::arg("quantized") = none, py::arg("weight") = none,
+             py::arg("indices") = none, py::arg("counts"),
              py::arg("grad_quantized") = none, py::arg("grad_losses"),
              py::arg("grad_latents"), py::arg("threads") = 1, py::arg("isa") = "");
   module.def("refresh_codes", &refresh_codes_at, py::arg("plan"), py::arg("counts"),

@@ -85,6 +85,7 @@ struct Results {
 
 Results train_step(const Problem& problem, Isa isa, int threads) {
   Results results(problem);
+  const std::vector<float> codebooks = results.weight;  // as the step finds them
   const spinlock::CodeState state{results.ema_counts.data(), results.ema_sums.data(),
                                   results.weight.data(), results.epoch_counts.data(),
                                   results.epoch_skipped.data(), 0.9, 1e-5};
@@ -102,19 +103,29 @@ Results train_step(const Problem& problem, Isa isa, int threads) {
   outputs.skipped = results.skipped.data();
   outputs.state = &state;
   spinlock::quantize_rows(request, outputs);
-  const spinlock::BackwardRequest backward{problem.plan,
-                                           problem.num_rows,
-                                           problem.latents.data(),
-                                           problem.row_stride,
-                                           results.quantized.data(),
-                                           results.counts.data(),
-                                           results.quantized.data(),
-                                           problem.plan.input_width,
-                                           results.losses.data(),
-                                           1,
-                                           threads,
-                                           isa};
+  spinlock::BackwardRequest backward{problem.plan,
+                                     problem.num_rows,
+                                     problem.latents.data(),
+                                     problem.row_stride,
+                                     results.quantized.data(),
+                                     nullptr,
+                                     nullptr,
+                                     results.counts.data(),
+                                     results.quantized.data(),
+                                     problem.plan.input_width,
+                                     results.losses.data(),
+                                     1,
+                                     threads,
+                                     isa};
   spinlock::quantize_backward(backward, results.gradient.data());
+  backward.quantized = nullptr;
+  backward.weight = codebooks.data();
+  backward.indices = results.indices.data();
+  std::vector<float> gathered(results.gradient.size(), kPoison);
+  spinlock::quantize_backward(backward, gathered.data());
+  require(gathered.empty() || std::memcmp(gathered.data(), results.gradient.data(),
+                                          gathered.size() * sizeof(float)) == 0,
+          "gradient from codebooks", isa);
   return results;
 }
 

@@ -50,10 +50,36 @@ def test_every_instruction_set_gives_the_bits_of_the_plain_pass(
     assert equal(ours, theirs)
 
 
+@settings(max_examples=60)
+@given(case=ragged_cases(max_codes=40, max_dim=50), isa=st.sampled_from(ISAS))
+def test_codebooks_and_indices_stand_for_rows_of_codes(case: RaggedCase, isa: str) -> None:
+    latents, weight = torch.from_numpy(case.latents), torch.from_numpy(case.weight)
+    rest = arguments(case)[2:]
+    indices = _cpp.quantize(latents, weight, case.layout).indices
+    ours = _cpp.backward(latents, (weight, indices), *rest, case.layout, isa=isa)
+    assert equal(ours, _cpp.backward(*arguments(case), case.layout, isa=isa))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_change_no_bit(threads: int) -> None:
-    ours = _cpp.backward(*arguments(LARGE), LARGE.layout, threads=threads)
-    assert torch.equal(ours, plain_backward(*arguments(LARGE), LARGE.layout))
+    latents, quantized, *rest = arguments(LARGE)
+    weight = torch.from_numpy(LARGE.weight)
+    indices = _cpp.quantize(latents, weight, LARGE.layout).indices
+    expected = plain_backward(*arguments(LARGE), LARGE.layout)
+    for codes in (quantized, (weight, indices)):
+        ours = _cpp.backward(latents, codes, *rest, LARGE.layout, threads=threads)
+        assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_indices_outside_their_codebook_are_refused(wrong: int) -> None:
+    latents, rest = torch.randn(9, LAYOUT.input_width), (torch.randn(9, 44), torch.randn(3))
+    indices = torch.zeros(9, 3, dtype=torch.int64)
+    indices[7, 1] = wrong
+    counts = torch.zeros(LAYOUT.total_codes, dtype=torch.int64)
+    weight = torch.randn(LAYOUT.weight_size)
+    with pytest.raises(LayoutError, match=r"indices\[:, 1\]: expected values in 0..4"):
+        _cpp.backward(latents, (weight, indices), counts, *rest, LAYOUT)
 
 
 def test_rows_left_out_have_no_gradient() -> None:
@@ -125,6 +151,10 @@ def test_buffers_of_another_size_are_refused() -> None:
     latents, quantized, counts, upstream, losses = arguments(LARGE)
     with pytest.raises(LayoutError, match="quantized: expected"):
         _cpp.backward(latents, quantized[1:], counts, upstream, losses, LARGE.layout)
+    weight, indices = torch.from_numpy(LARGE.weight), torch.zeros(len(latents), 4).long()
+    for codes in ((weight[1:], indices), (weight, indices[1:])):
+        with pytest.raises(LayoutError, match=r"(weight|indices): expected"):
+            _cpp.backward(latents, codes, counts, upstream, losses, LARGE.layout)
     with pytest.raises(LayoutError, match="counts: expected"):
         _cpp.backward(latents, quantized, counts[1:], upstream, losses, LARGE.layout)
     with pytest.raises(LayoutError, match="grad_quantized: expected"):

@@ -24,6 +24,7 @@ from spinlock.ops._backend import Step
 from spinlock.ops._row_memory import as_dense, as_rows
 
 __all__ = [
+    "BACKWARD_TAKES_CODEBOOKS",
     "accumulate_codes",
     "backward",
     "instruction_sets",
@@ -33,6 +34,9 @@ __all__ = [
     "supports",
     "train_step",
 ]
+
+# Whether ``backward`` does without the rows of codes.
+BACKWARD_TAKES_CODEBOOKS = True
 
 _CPU = torch.device("cpu")
 _WIDENED = (torch.float32, torch.float16, torch.bfloat16)
@@ -165,7 +169,7 @@ def train_step(
 
 def backward(
     latents: Tensor,
-    quantized: Tensor,
+    quantized: Tensor | tuple[Tensor, Tensor],
     counts: Tensor,
     grad_quantized: Tensor | None,
     grad_losses: Tensor,
@@ -178,14 +182,25 @@ def backward(
 
     Args:
         latents: [B, input_width].
-        quantized: contiguous float32 [B, input_width], of the step.
+        quantized: contiguous float32 [B, input_width], of the step; or the weight [weight_size] as
+            the step found it, and the indices int64 [B, Q] that it chose.
         counts: contiguous int64 [total_codes], likewise.
         grad_quantized: [B, input_width]; None: nothing comes straight through.
         grad_losses: [Q].
         layout: where columns lie.
         threads: see the module's text.
         isa: see the module's text.
+
+    Raises:
+        LayoutError: a tensor of another size, or an index outside its codebook.
     """
+    rows: Tensor | None = None
+    weight: Tensor | None = None
+    indices: Tensor | None = None
+    if isinstance(quantized, Tensor):
+        rows = _flat("quantized", quantized)
+    else:
+        weight, indices = _flat("weight", quantized[0]), as_dense(quantized[1])
     grad = None if grad_quantized is None else as_rows(_widened("grad_quantized", grad_quantized))
     losses = _widened("grad_losses", grad_losses).resolve_neg()
     shape = latents.shape[0], layout.input_width
@@ -193,7 +208,9 @@ def backward(
     _C.quantize_backward(
         layout.plan,
         _rows(latents),
-        quantized=_flat("quantized", quantized),
+        quantized=rows,
+        weight=weight,
+        indices=indices,
         counts=counts,
         grad_quantized=grad,
         grad_losses=losses if losses.stride(0) in (0, 1) else losses.contiguous(),

@@ -29,16 +29,20 @@ class _Attach(torch.autograd.Function):
         layout: CodebookLayout,
         backend: str | None,
         rotation: bool,
+        codebooks: Tensor | None,
     ) -> tuple[Tensor, ...]:
         codes, indices, losses, counts, _ = step
         mean = _mean_of(step)
         ctx.layout, ctx.backend, ctx.rotation = layout, backend, rotation
         ctx.weight_dtype = weight.dtype
         ctx.set_materialize_grads(False)
-        # Rows and codes, never the codebooks: those change in place.
-        ctx.save_for_backward(latents, codes, indices, counts)
-        # What users change in place must not be what is kept.
-        quantized = codes.clone() if codes.dtype == latents.dtype else codes.to(latents.dtype)
+        ctx.keeps_codebooks = codebooks is not None
+        # Never the codebooks themselves: those change in place. Nor what users may change.
+        kept = codes if codebooks is None else codebooks
+        ctx.save_for_backward(latents, kept, indices, counts)
+        quantized = _like(codes, latents)
+        if quantized is kept:
+            quantized = codes.clone()
         if not weight.requires_grad:
             return quantized, losses, mean
         return quantized, losses, mean, losses.clone()
@@ -46,12 +50,13 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         latents, codes, indices, counts = ctx.saved_tensors
+        kept = (codes, indices) if ctx.keeps_codebooks else codes
         quantized, commitment, mean, codebook = (*grads, None)[:4]
         latents_grad = weight_grad = None
         if ctx.needs_input_grad[0]:
             latents_grad = latents_gradient(
                 latents,
-                codes,
+                kept,
                 counts,
                 quantized,
                 _of_losses(commitment, mean, codes, ctx.layout),
@@ -61,7 +66,7 @@ class _Attach(torch.autograd.Function):
             )
         if ctx.needs_input_grad[1] and not (commitment is None and codebook is None):
             weight_grad = _weight_gradient(ctx, latents, codes, indices, counts, codebook)
-        return latents_grad, weight_grad, None, None, None, None
+        return latents_grad, weight_grad, None, None, None, None, None
 
 
 def _weight_gradient(
@@ -143,12 +148,16 @@ def with_gradients_directly(
     step: Step,
     rotation: bool,
     backend: str | None,
+    codebooks: Tensor | None = None,
 ) -> Quantized:
-    """:func:`with_gradients` of a call that nobody watches."""
+    """:func:`with_gradients` of a call that nobody watches.
+
+    ``codebooks`` is what ``codebooks_to_keep`` returned before the step.
+    """
     if not ((latents.requires_grad or weight.requires_grad) and torch.is_grad_enabled()):
         return _without_gradients(latents, step)
     found = _Attach.apply(  # type: ignore[no-untyped-call]
-        latents, weight, step, layout, backend, rotation
+        latents, weight, step, layout, backend, rotation, codebooks
     )
     quantized, commitment, mean, *rest = found
     codebook_loss = rest[0] if rest else commitment.detach()

@@ -1,6 +1,7 @@
 """The gradients of quantization, as plain functions of what a step returned.
 
-They never look at the codebooks, which change in place between the step and its backward pass.
+The codebooks that a step used change in place before its backward pass: what is read here are the
+rows of codes, or a copy of the codebooks.
 """
 
 from typing import Protocol, cast
@@ -11,11 +12,14 @@ from torch import Tensor
 from spinlock.layout import CodebookLayout
 from spinlock.ops._backend import resolve_fused
 from spinlock.ops._rotation import rotated_gradient
-from spinlock.ops._torch import sum_by_code
+from spinlock.ops._torch import gather_codes, sum_by_code
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
-__all__ = ["latents_gradient", "plain_backward", "weight_gradient"]
+__all__ = ["codebooks_to_keep", "latents_gradient", "plain_backward", "weight_gradient"]
+
+# Mean dims of a code from which gathering it once more costs less than its copy.
+_WIDE = 64
 
 
 class _Backward(Protocol):
@@ -24,7 +28,7 @@ class _Backward(Protocol):
     def __call__(
         self,
         latents: Tensor,
-        quantized: Tensor,
+        quantized: Tensor | tuple[Tensor, Tensor],
         counts: Tensor,
         grad_quantized: Tensor | None,
         grad_losses: Tensor,
@@ -33,9 +37,32 @@ class _Backward(Protocol):
         """As :func:`plain_backward`."""
 
 
+def codebooks_to_keep(
+    latents: Tensor, weight: Tensor, layout: CodebookLayout, backend: str | None
+) -> Tensor | None:
+    """A copy of the codebooks, where that costs less than one of the codes of all rows.
+
+    None: the rows' codes are to be kept, or nothing, for no gradient is wanted.  To be asked before
+    the step, which changes the codebooks.
+
+    Args:
+        latents: [B, input_width].
+        weight: [weight_size].
+        layout: where codebooks lie.
+        backend: its name, or None.
+    """
+    if weight.requires_grad or not latents.requires_grad or not torch.is_grad_enabled():
+        return None
+    width = layout.input_width
+    if 2 * layout.weight_size > latents.numel() or width < _WIDE * layout.num_quantizers:
+        return None
+    fused = resolve_fused(backend, latents, weight)
+    return weight.clone() if getattr(fused, "BACKWARD_TAKES_CODEBOOKS", False) else None
+
+
 def latents_gradient(
     latents: Tensor,
-    codes: Tensor,
+    codes: Tensor | tuple[Tensor, Tensor],
     counts: Tensor,
     grad_quantized: Tensor | None,
     grad_losses: Tensor,
@@ -47,7 +74,8 @@ def latents_gradient(
 
     Args:
         latents: [B, input_width].
-        codes: [B, input_width] of the step, float32 or float64.
+        codes: [B, input_width] of the step, float32 or float64; or what
+            :func:`codebooks_to_keep` returned, and the step's indices int64 [B, Q].
         counts: int64 [total_codes] of the step.
         grad_quantized: [B, input_width]; None: zeros.
         grad_losses: [Q], of the commitment terms.
@@ -55,14 +83,24 @@ def latents_gradient(
         backend: its name, or None.
         rotation: whether ``grad_quantized`` is rotated first.
     """
-    if rotation and grad_quantized is not None:
-        # The rotation is held constant, in second derivatives too.
-        grad_quantized = rotated_gradient(grad_quantized, latents.detach(), codes, layout)
-    if torch.is_grad_enabled():  # create_graph=True: the plain form can be differentiated again
-        return plain_backward(latents, codes, counts, grad_quantized, grad_losses, layout)
-    fused = resolve_fused(backend, latents, codes)
+    again = torch.is_grad_enabled()  # create_graph=True
+    if rotation or again:
+        codes = _rows_of(codes, layout)
+        if rotation and grad_quantized is not None:
+            # The rotation is held constant, in second derivatives too.
+            grad_quantized = rotated_gradient(grad_quantized, latents.detach(), codes, layout)
+        if again:  # the plain form can be differentiated once more
+            return plain_backward(latents, codes, counts, grad_quantized, grad_losses, layout)
+    fused = resolve_fused(backend, latents, codes if isinstance(codes, Tensor) else codes[0])
     own = cast(_Backward, getattr(fused, "backward", plain_backward))
     return own(latents, codes, counts, grad_quantized, grad_losses, layout)
+
+
+def _rows_of(codes: Tensor | tuple[Tensor, Tensor], layout: CodebookLayout) -> Tensor:
+    if isinstance(codes, Tensor):
+        return codes
+    weight, indices = codes
+    return gather_codes(indices, weight, layout).to(torch.float32)
 
 
 def plain_backward(

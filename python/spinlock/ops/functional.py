@@ -9,6 +9,7 @@ from spinlock.ops import _steps, _torch
 from spinlock.ops._averages import mark_changed
 from spinlock.ops._backend import AverageState, Quantized, Step, check_backend
 from spinlock.ops._fused import with_gradients, with_gradients_directly
+from spinlock.ops._gradients import codebooks_to_keep
 from spinlock.ops._library import layout_spec
 from spinlock.ops._library_rules import OPS
 from spinlock.ops._traced import is_traced, is_transformed
@@ -184,8 +185,9 @@ def quantize(
         mean = commitment.mean()
         return Quantized(quantized, found, commitment, codebook_loss, counts, mean)
     native = out is not None and latents.dtype is _steps.working_dtype(latents, weight)
+    kept = codebooks_to_keep(latents, weight, layout, backend)
     step = _steps.quantize_step(latents, weight, layout, indices, backend, out if native else None)
-    done = with_gradients_directly(latents, weight, layout, step, rotation, backend)
+    done = with_gradients_directly(latents, weight, layout, step, rotation, backend, kept)
     if out is None or native:
         return done
     return done._replace(quantized=out[0].copy_(done.quantized), indices=out[1].copy_(done.indices))
@@ -220,9 +222,10 @@ def quantize_and_update(
     """
     check_latents_and_weight(latents, weight, layout)
     if not is_traced(latents, weight):
+        kept = codebooks_to_keep(latents, weight, layout, backend)
         step = _steps.train_step(latents, weight, layout, state, backend)
         mark_changed(weight, state)
-        return with_gradients_directly(latents, weight, layout, step, rotation, backend)
+        return with_gradients_directly(latents, weight, layout, step, rotation, backend, kept)
     if is_transformed():
         raise InputError(
             "train step: expected a call outside torch.func transforms, for it changes its state "
