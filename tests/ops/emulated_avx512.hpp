@@ -68,8 +68,11 @@ inline void mask_storeu(float* p, __mmask16 m, __m512 v) {
   }
 }
 inline __m256 maskz_loadu_short(__mmask8 m, const float* p) {
-  const auto short_lanes = static_cast<__mmask16>(m);  // the upper half of a mask loads nothing
-  return _mm512_castps512_ps256(maskz_loadu(short_lanes, p));
+  __m256 v = {};
+  for (int i = 0; i < kLanes / 2; ++i) {
+    if (has(m, i)) v[i] = p[i];
+  }
+  return v;
 }
 inline void mask_storeu_short(float* p, __mmask8 m, __m256 v) {
   for (int i = 0; i < kLanes / 2; ++i) {
