@@ -4,6 +4,7 @@
 
 #include "simd/few_rows.hpp"
 #include "simd/row_tile.hpp"
+#include "simd/score_tile.hpp"
 #include "simd/truth.hpp"
 #ifdef SPINLOCK_BRIEF
 #include "simd/brief_rows.hpp"
@@ -79,6 +80,16 @@ class NearestRows {
   }
 
  private:
+  // What comes next, if it is lines side by side for a scan that has room for them, and no longer for
+  // who loads the rows.
+  const float* lines_to_fetch(Rows& rows) const {
+    const bool side_by_side = rows.next.stride == 0 && rows.next.rows == kRows;
+    if (!side_by_side || rows.count != kRows || panels_.kept >= kManyCodes) return nullptr;
+    const float* const lines = rows.next.data;
+    rows.next = {};
+    return lines;
+  }
+
   // The last rows of a queue one by one, where that costs less than a vector of them.
   bool few_alone(Queue& queue) {
     if (queue.count * (panels_.dim + 40) > 16 * panels_.dim) return false;
@@ -100,11 +111,13 @@ class NearestRows {
   bool expanded_tile(const Rows& rows, std::int32_t* out) {
     alignas(64) float squares[kRows];
     const auto count = static_cast<int>(rows.count);
-    load_tile<true>(copies_.in_whole_vectors(rows), panels_, tile_, squares);
+    Rows loaded = copies_.in_whole_vectors(rows);
+    const float* const next = lines_to_fetch(loaded);
+    load_tile<true>(loaded, panels_, tile_, squares);
     for (int r = 0; r < count; r += V::kLanes) {
       V::store(ranking_.margin + r, margin(V::load(squares + r)));
     }
-    rank<false>(count);
+    rank<false>(count, next);
     std::uint64_t undecided = 0;
     for (int r = 0; r < count; r += V::kLanes) {
       const Floats within = V::add(V::load(ranking_.best + r), V::load(ranking_.margin + r));
@@ -209,7 +222,7 @@ class NearestRows {
     }
     if (bounded) {
       load_tile<false>(copies_.of(row, count), panels_, tile_, nullptr);
-      scan<true>(panels_, tile_, count, Collect{candidates_, count});
+      scan<true, false>(panels_, tile_, count, nullptr, Collect{candidates_, count});
     }
     std::int64_t chosen[kRows];
     if (bounded && !candidates_.overflow) {
@@ -234,12 +247,14 @@ class NearestRows {
   }
 
   template <bool kDirect>
-  void rank(int count) {
+  void rank(int count, const float* next = nullptr) {
     ranking_.clear();
     if (panels_.kept >= kManyCodes) {
-      scan<kDirect>(panels_, tile_, count, Rank<true, kDirect>{ranking_});
+      scan<kDirect, false>(panels_, tile_, count, next, Rank<true, kDirect>{ranking_});
+    } else if (!kDirect && next != nullptr) {
+      scan<false, true>(panels_, tile_, count, next, Rank<false, false>{ranking_});
     } else {
-      scan<kDirect>(panels_, tile_, count, Rank<false, kDirect>{ranking_});
+      scan<kDirect, false>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
     }
   }
 

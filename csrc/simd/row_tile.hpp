@@ -4,8 +4,8 @@
 
 #include "row_kernels.hpp"
 
-// Rows in SIMD lanes: loading a tile, scoring it against panels, and what is kept of the scores.
-// Included, after `Vectors`, by one translation unit per instruction set.
+// Rows in SIMD lanes: what a tile of them is, and how it is loaded; score_tile.hpp scores it. Included,
+// after `Vectors`, by one translation unit per instruction set.
 
 #if defined(__clang__)
 #define SPINLOCK_UNROLL _Pragma("clang loop unroll(full)")
@@ -25,37 +25,8 @@ constexpr int kRows = static_cast<int>(kTileRows);
 // reads of it lies in consecutive lines, none of which share a place in the L1 cache.
 constexpr int kTogether = V::kRowVectors * V::kLanes;
 static_assert(kRows % kTogether == 0);
+constexpr std::int64_t kLine = 16;  // floats of a cache line
 constexpr float kInfinity = __builtin_inff();
-
-// Best and second best score of each row, and the position of the best. A score that is worse than
-// the best one by more than the row's margin may be left out.
-struct Ranking {
-  alignas(64) float margin[kRows];  // beside `relative` times the best score
-  alignas(64) float limit[kRows];   // best + margin
-  alignas(64) float best[kRows];
-  alignas(64) float second[kRows];
-  alignas(64) std::int32_t position[kRows];
-  float relative;  // direct form only
-
-  void clear() {
-    for (int r = 0; r < kRows; r += V::kLanes) {
-      V::store(limit + r, V::all(kInfinity));
-      V::store(best + r, V::all(kInfinity));
-      V::store(second + r, V::all(kInfinity));
-      V::store_ints(position + r, V::all_ints(0));
-    }
-  }
-};
-
-// (row, position) pairs whose score a limit per row admits, in ascending position for each row.
-struct Candidates {
-  static constexpr int kCapacity = 16 * kRows;
-  alignas(64) float limit[kRows];
-  std::int32_t row[kCapacity];
-  std::int32_t position[kCapacity];
-  int count = 0;
-  bool overflow = false;
-};
 
 // Rows side by side, followed by zeros up to a whole vector, as load_tile wants them; `memory` holds
 // kRows * dim floats.
@@ -94,11 +65,11 @@ SPINLOCK_INLINE std::int64_t in_tile(int row, std::int64_t dim) {
 }
 
 // A tile of up to kRows rows, minus centre (if any), times scale; |.|^2 of each goes to `squares`.
-// Rows are read in whole vectors: those that fill up the last one must exist.
+// Rows are read in whole vectors, those that fill up the last one must exist, and line by
+// line: each cache line of a row at one go.
 template <bool kCentred>
 SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile,
                                float* squares) {
-  constexpr std::int64_t kLine = 16;  // each cache line of a row is read at one go
   const std::int64_t dim = panels.dim, stride = rows.stride;
   const float* const centre = panels.centre;
   const Upcoming next = rows.next;
@@ -151,162 +122,6 @@ SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, f
       }
       if constexpr (kCentred) V::store(squares + r, square);
     }
-  }
-}
-
-// Scores of kN codes for kVectors vectors of rows: |z|^2 / 2 - y.z, or |x - c|^2.
-template <int kN, int kVectors, bool kDirect>
-SPINLOCK_INLINE void score(const float* tile, const float* panel, std::int64_t dim,
-                           const float* half_norms, Floats (&sums)[kN][kVectors]) {
-  SPINLOCK_UNROLL
-  for (int i = 0; i < kN; ++i) {
-    const Floats start = V::all(kDirect ? 0.0f : half_norms[i]);
-    SPINLOCK_UNROLL
-    for (int j = 0; j < kVectors; ++j) sums[i][j] = start;
-  }
-  for (std::int64_t d = 0; d < dim; ++d, tile += kTogether, panel += kN) {
-    Floats x[kVectors];
-    SPINLOCK_UNROLL
-    for (int j = 0; j < kVectors; ++j) x[j] = V::load(tile + j * V::kLanes);
-    SPINLOCK_UNROLL
-    for (int i = 0; i < kN; ++i) {
-      const Floats c = V::all(panel[i]);
-      SPINLOCK_UNROLL
-      for (int j = 0; j < kVectors; ++j) {
-        if constexpr (kDirect) {
-          const Floats difference = V::subtract(x[j], c);
-          sums[i][j] = V::add_product(difference, difference, sums[i][j]);
-        } else {
-          sums[i][j] = V::subtract_product(c, x[j], sums[i][j]);
-        }
-      }
-    }
-  }
-}
-
-// Keeps best and second best. With many codes few scores come near the best, so that a branch on the
-// panel's least one pays; with few codes it only mispredicts.
-template <bool kManyCodes, bool kDirect>
-struct Rank {
-  Ranking& ranking;
-
-  template <int kN, int kVectors>
-  SPINLOCK_INLINE void take(const Floats (&sums)[kN][kVectors], int row, std::int32_t first) {
-    SPINLOCK_UNROLL
-    for (int j = 0; j < kVectors; ++j) {
-      const int r = row + j * V::kLanes;
-      if constexpr (kManyCodes) {
-        Floats least = sums[0][j];
-        SPINLOCK_UNROLL
-        for (int i = 1; i < kN; ++i) least = V::least(least, sums[i][j]);
-        if (!V::any(V::below(least, V::load(ranking.limit + r)))) continue;
-      }
-      Floats best = V::load(ranking.best + r), second = V::load(ranking.second + r);
-      V::Ints position = V::load_ints(ranking.position + r);
-      SPINLOCK_UNROLL
-      for (int i = 0; i < kN; ++i) {
-        const Floats s = sums[i][j];
-        position = V::choose(V::below(s, best), V::all_ints(first + i), position);
-        second = V::least(V::most(s, best), second);
-        best = V::least(s, best);
-      }
-      if constexpr (kManyCodes) {
-        Floats limit = V::add(best, V::load(ranking.margin + r));
-        if constexpr (kDirect) limit = V::add_product(best, V::all(ranking.relative), limit);
-        V::store(ranking.limit + r, limit);
-      }
-      V::store(ranking.best + r, best);
-      V::store(ranking.second + r, second);
-      V::store_ints(ranking.position + r, position);
-    }
-  }
-};
-
-// Lists every score within its row's limit; NaN is within any.
-struct Collect {
-  Candidates& found;
-  int count;  // rows that matter
-
-  template <int kN, int kVectors>
-  SPINLOCK_INLINE void take(const Floats (&sums)[kN][kVectors], int row, std::int32_t first) {
-    SPINLOCK_UNROLL
-    for (int j = 0; j < kVectors; ++j) {
-      const int r = row + j * V::kLanes;
-      const Floats limit = V::load(found.limit + r);
-      Floats least = sums[0][j];
-      SPINLOCK_UNROLL
-      for (int i = 1; i < kN; ++i) least = V::least(least, sums[i][j]);
-      // A NaN need not come through `least`: rows that matter have none, for they and the codes are
-      // finite (unpacked codes that are not count as infinitely far), and so are their limits.
-      if (!V::any(V::not_above(least, limit))) continue;
-      SPINLOCK_UNROLL
-      for (int i = 0; i < kN; ++i) add(V::bits(V::not_above(sums[i][j], limit)), r, first + i);
-    }
-  }
-
-  void add(std::uint32_t bits, int row, std::int32_t position) {
-    for (; bits != 0; bits &= bits - 1) {
-      const int r = row + __builtin_ctz(bits);
-      if (r >= count) return;
-      if (found.count == Candidates::kCapacity) {
-        found.overflow = true;
-        return;
-      }
-      found.row[found.count] = r;
-      found.position[found.count++] = position;
-    }
-  }
-};
-
-template <int kN, int kVectors, bool kDirect, typename Keep>
-SPINLOCK_INLINE void score_and_keep(const float* tile, const float* panel, std::int64_t dim,
-                                    const float* half_norms, Keep& keep, int row,
-                                    std::int32_t first) {
-  Floats sums[kN][kVectors];
-  score<kN, kVectors, kDirect>(tile + in_tile(row, dim), panel, dim, half_norms, sums);
-  keep.take(sums, row, first);
-}
-
-// All kept codes against kVectors vectors of rows that begin at `row`.
-template <int kVectors, bool kDirect, typename Keep>
-__attribute__((noinline)) void scan_rows(const CodebookPanels& panels, const float* tile, int row,
-                                         Keep keep) {
-  const float* const codes = kDirect ? panels.direct : panels.centred;
-  const std::int64_t dim = panels.dim;
-  std::int64_t k = 0;
-  for (; k + kCodes <= panels.kept; k += kCodes) {
-    score_and_keep<kCodes, kVectors, kDirect>(tile, codes + k * dim, dim, panels.half_norms + k,
-                                              keep, row, static_cast<std::int32_t>(k));
-  }
-  const float* const panel = codes + k * dim;
-  const float* const norms = panels.half_norms + k;
-  const auto first = static_cast<std::int32_t>(k);
-  switch (panels.kept - k) {
-    case 1: score_and_keep<1, kVectors, kDirect>(tile, panel, dim, norms, keep, row, first); break;
-    case 2: score_and_keep<2, kVectors, kDirect>(tile, panel, dim, norms, keep, row, first); break;
-    case 3: score_and_keep<3, kVectors, kDirect>(tile, panel, dim, norms, keep, row, first); break;
-    case 4: score_and_keep<4, kVectors, kDirect>(tile, panel, dim, norms, keep, row, first); break;
-    case 5: score_and_keep<5, kVectors, kDirect>(tile, panel, dim, norms, keep, row, first); break;
-    default: break;
-  }
-}
-
-// All kept codes against the first `count` rows of the tile, in vectors no wider than they need.
-template <bool kDirect, typename Keep>
-void scan(const CodebookPanels& panels, const float* tile, int count, Keep keep) {
-  constexpr int kWhole = V::kRowVectors;
-  int row = 0;
-  for (; row + kWhole * V::kLanes <= count; row += kWhole * V::kLanes) {
-    scan_rows<kWhole, kDirect>(panels, tile, row, keep);
-  }
-  if (row >= count) return;
-  const int vectors = (count - row + V::kLanes - 1) / V::kLanes;
-  if (vectors == 1) {
-    scan_rows<1, kDirect>(panels, tile, row, keep);
-  } else if (kWhole > 2 && vectors == 2) {
-    scan_rows<2, kDirect>(panels, tile, row, keep);
-  } else {
-    scan_rows<kWhole, kDirect>(panels, tile, row, keep);
   }
 }
 
