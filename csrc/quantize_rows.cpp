@@ -9,6 +9,7 @@
 #include "fetch_ahead.hpp"
 #include "large_pages.hpp"
 #include "quantizer_jobs.hpp"
+#include "record_codes.hpp"
 #include "row_kernels.hpp"
 #include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
@@ -252,18 +253,12 @@ class Run {
   std::int64_t record(const QuantizerJob& job, std::int64_t first, std::int64_t count,
                       const std::int32_t* chosen, std::int32_t* counts) {
     const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
-    if (outputs_.indices != nullptr) {
+    std::int64_t* indices = outputs_.indices;
+    if (indices != nullptr) {
       ahead_.fetch_indices(job.quantizer, first + count);
-      std::int64_t* const indices = outputs_.indices + first * width + job.quantizer;
-      for (std::int64_t i = 0; i < count; ++i) indices[i * width] = std::max(chosen[i], 0);
+      indices += first * width + job.quantizer;
     }
-    std::int64_t skipped = 0;
-    for (std::int64_t i = 0; i < count; ++i) skipped += chosen[i] < 0;
-    if (counts == nullptr) return skipped;
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (chosen[i] != kSkipped) ++counts[chosen[i]];
-    }
-    return skipped;
+    return record_codes(chosen, count, indices, width, counts);
   }
 
   [[noreturn]] void throw_outside() const {
