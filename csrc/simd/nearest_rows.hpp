@@ -178,12 +178,14 @@ class NearestRows {
   void direct_tile(const Rows& rows, const Row& row, const Out& out) {
     direct_.need(panels_);
     const auto count = static_cast<int>(rows.count);
-    load_tile<false>(rows, panels_, tile_, nullptr);
+    Rows loaded = rows;
+    const float* const next = lines_to_fetch(loaded);
+    load_tile<false>(loaded, panels_, tile_, nullptr);
     ranking_.relative = panels_.direct_relative;
     for (int r = 0; r < kRows; r += V::kLanes) {
       V::store(ranking_.margin + r, V::all(panels_.direct_absolute));
     }
-    rank<true>(count);
+    rank<true>(count, next);
     for (int i = 0; i < count; ++i) {
       const float best = ranking_.best[i];
       const float within = best + (best * panels_.direct_relative + panels_.direct_absolute);
@@ -247,14 +249,14 @@ class NearestRows {
   }
 
   template <bool kDirect>
-  void rank(int count, const float* next = nullptr) {
+  void rank(int count, const float* next) {
     ranking_.clear();
     if (panels_.kept >= kManyCodes) {
       scan<kDirect, false>(panels_, tile_, count, next, Rank<true, kDirect>{ranking_});
-    } else if (!kDirect && next != nullptr) {
-      scan<false, true>(panels_, tile_, count, next, Rank<false, false>{ranking_});
-    } else {
+    } else if (next == nullptr) {
       scan<kDirect, false>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
+    } else {
+      scan<kDirect, true>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
     }
   }
 
