@@ -61,6 +61,8 @@ class Row:
         peak_bytes: the most memory one call held beyond its inputs, where it was measured.
         wrong: kind of data -> share of indices that differ from the float64 truth.
         figures: other named results of a suite, in the units their names say.
+        peaks: the multiply-add peaks between the samples, in place of the run's limits of those
+            names: clocks change while a run lasts.
     """
 
     suite: str
@@ -76,6 +78,7 @@ class Row:
     peak_bytes: int | None = None
     wrong: dict[str, float] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
 
     def timing(self, clock: str | None = None) -> Timing | None:
         """The timing on that clock, or the first one."""
@@ -106,7 +109,15 @@ class Record:
 
     def to_json(self) -> str:
         """The record as JSON text."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n"
+        data = dataclasses.asdict(self)
+        for row in data["rows"]:
+            if not row["peaks"]:  # records made before there were any keep their text
+                del row["peaks"]
+        return json.dumps({"format": FORMAT, **data}, indent=1) + "\n"
+
+    def limits_of(self, row: Row) -> dict[str, float]:
+        """What the machine allowed while a row was measured."""
+        return self.limits | row.peaks
 
     @property
     def digest(self) -> str:

@@ -16,10 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bench.measure.noise import NoiseWatch
 from bench.record import Timing
 
-__all__ = ["Budget", "Clock", "CpuClock", "Run", "WallClock", "interleave", "speedups"]
+__all__ = ["Budget", "Clock", "CpuClock", "Run", "WallClock", "Watch", "interleave", "speedups"]
 
 Run = Callable[[int], object]
 
@@ -31,6 +30,13 @@ class Clock(Protocol):
 
     def seconds(self, run: Run, first: int, count: int) -> float:
         """Seconds of ``run(first) .. run(first + count - 1)`` together."""
+
+
+class Watch(Protocol):
+    """What looks at the machine while contenders are measured."""
+
+    def sample(self) -> None:
+        """Once per round."""
 
 
 class WallClock:
@@ -92,7 +98,7 @@ class Budget:
 
 
 def interleave(
-    runs: Mapping[str, Run], clock: Clock, threads: int, budget: Budget, watch: NoiseWatch
+    runs: Mapping[str, Run], clock: Clock, threads: int, budget: Budget, *watches: Watch
 ) -> dict[str, Timing]:
     """Times the runs against each other.
 
@@ -101,7 +107,7 @@ def interleave(
         clock: what to read.
         threads: noted in the timings; the caller has set them.
         budget: how long.
-        watch: asked for a sample once per round.
+        watches: each asked for a sample once per round.
 
     Returns:
         contender -> Timing, with speedups over every other one.
@@ -131,7 +137,8 @@ def interleave(
                 runs[name](batch)
             samples[name][number] = clock.seconds(runs[name], batch, calls) / calls
             batch += calls
-        watch.sample()
+        for watch in watches:
+            watch.sample()
     return {
         name: _timing(clock.name, threads, found, speedups(name, samples))
         for name, found in samples.items()

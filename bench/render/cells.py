@@ -59,7 +59,7 @@ def _timed(rows: list[Row], done: list[Row], record: Record) -> Block:
     found = clocks(done)
     first = found[0]
     done = sorted(done, key=lambda row: _median(row, first))
-    roofs = [_roofline(row, first, record.limits) for row in done]
+    roofs = [_roofline(row, first, record.limits_of(row)) for row in done]
     bounds = {roof.bound for roof in roofs if roof is not None}
     columns = [Column("contender"), Column(first.name)]
     cells = [[row.contender, _time(row, first)] for row in done]

@@ -164,7 +164,8 @@ def _figure_reached(goal: Goal, own: Row, done: list[Row]) -> float | None:
 
 def _limit_share(row: Row, timing: Timing, record: Record) -> float | None:
     try:
-        return share(timing.median, row.flops, row.bytes, record.limits, timing.threads)
+        limits = record.limits_of(row)
+        return share(timing.median, row.flops, row.bytes, limits, timing.threads)
     except BenchError:
         return None
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from bench import gate
 from bench.errors import Unavailable
+from bench.limits.peaks import PeakWatch
 from bench.measure.cuda import EventClock, GraphClock, captured
-from bench.measure.interleave import Clock, CpuClock, Run, WallClock, interleave
+from bench.measure.interleave import Clock, CpuClock, Run, WallClock, Watch, interleave
 from bench.measure.memory import peak_bytes
 from bench.measure.noise import NoiseWatch
 from bench.options import Options
@@ -93,7 +94,7 @@ def measure_case(
             else:
                 ready.append(found)
                 rows[contender.name] = found.row
-    timings = _timed(ready, problem, options, watch, one_thread=one_thread)
+    timings, peaks = _timed(ready, problem, options, watch, one_thread=one_thread)
     for entry in ready:
         name = entry.contender.name
         with thread_count(1):
@@ -101,7 +102,13 @@ def measure_case(
             wrong = (
                 gate.wrong_rates(entry.contender, workload, rates, options.device) if rates else {}
             )
-        rows[name] = replace(rows[name], timings=tuple(timings[name]), peak_bytes=peak, wrong=wrong)
+        rows[name] = replace(
+            rows[name],
+            timings=tuple(timings[name]),
+            peak_bytes=peak,
+            wrong=wrong,
+            peaks=peaks,
+        )
     return list(rows.values())
 
 
@@ -154,7 +161,7 @@ def _timed(
     watch: NoiseWatch,
     *,
     one_thread: bool,
-) -> dict[str, list[Timing]]:
+) -> tuple[dict[str, list[Timing]], dict[str, float]]:
     timings: dict[str, list[Timing]] = {entry.contender.name: [] for entry in ready}
     runs = {entry.contender.name: entry.call.run for entry in ready}
     passes: list[tuple[Clock, int, dict[str, Run]]]
@@ -166,12 +173,19 @@ def _timed(
     else:
         graphs = _captured(runs, len(problem.batches))
         passes = [(EventClock(), 1, runs), (GraphClock(), 1, graphs)]
+    peaks: dict[str, float] = {}
     for clock, threads, selected in passes:
+        watches: list[Watch] = [watch]
+        peak_watch = PeakWatch(threads) if options.device == "cpu" else None
+        if peak_watch is not None:
+            watches.append(peak_watch)
         with thread_count(threads):
-            measured = interleave(selected, clock, threads, options.budget, watch)
+            measured = interleave(selected, clock, threads, options.budget, *watches)
+        if peak_watch is not None:
+            peaks |= peak_watch.peaks()
         for name, timing in measured.items():
             timings[name].append(timing)
-    return timings
+    return timings, peaks
 
 
 def _captured(runs: dict[str, Run], batches: int) -> dict[str, Run]:
