@@ -61,8 +61,8 @@ class Row:
         peak_bytes: the most memory one call held beyond its inputs, where it was measured.
         wrong: kind of data -> share of indices that differ from the float64 truth.
         figures: other named results of a suite, in the units their names say.
-        peaks: the multiply-add peaks between the samples, in place of the run's limits of those
-            names: clocks change while a run lasts.
+        peaks: the multiply-add peaks between the samples, the median burst of each, in place of the
+            run's limits of those names: clocks change while a run lasts.
     """
 
     suite: str

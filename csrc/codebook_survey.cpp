@@ -58,7 +58,7 @@ float choose_scale(const CodebookParts& parts, std::int64_t dim, std::int64_t& w
   }
   if (!(range > 0.0f)) return 1.0f;
   widest = 0;
-  while (half_range(parts.low[widest], parts.high[widest]) != range) ++widest;
+  while (widest + 1 < dim && half_range(parts.low[widest], parts.high[widest]) != range) ++widest;
   const int exponent = std::min(-std::ilogb(range), 100 - std::ilogb(largest));
   return std::ldexp(1.0f, std::clamp(exponent, -126, 126));
 }

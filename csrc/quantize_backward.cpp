@@ -120,10 +120,13 @@ void quantize_backward(const BackwardRequest& request, float* grad_latents) {
   const std::int64_t width = plan.input_width, rows = request.num_rows;
   const Factors factors = factors_of(request);
   const RowKernels& kernels = row_kernels(request.isa);
-  const int threads = rows * width < kFewElements ? 1 : request.threads;
+  const std::int64_t tasks = (rows + kTaskRows - 1) / kTaskRows;
+  const int threads = rows * width < kFewElements
+                          ? 1
+                          : static_cast<int>(std::min<std::int64_t>(request.threads, tasks));
   ChosenCodes codes(request, threads);
   prefer_large_pages(grad_latents, rows * width);
-  parallel_for((rows + kTaskRows - 1) / kTaskRows, threads, [&](std::int64_t task, int thread) {
+  parallel_for(tasks, threads, [&](std::int64_t task, int thread) {
     const std::int64_t end = std::min(rows, (task + 1) * kTaskRows);
     const float* code = nullptr;
     for (std::int64_t row = task * kTaskRows; row < end; ++row, code += width) {

@@ -163,9 +163,9 @@ SPINLOCK_INLINE void score_and_keep(const float* tile, const float* panel, std::
   keep.take(sums, row, first);
 }
 
-// All kept codes against kVectors vectors of rows that begin at `row`. Where `next` is not null, the
-// lines that the same rows of the next tile have there are fetched, spread over all panels: between
-// multiply-adds there is room for them, where a tile is loaded or written there is none.
+// All kept codes against kVectors vectors of rows that begin at `row`. With kFetch, `next` is a stretch
+// of memory as large as the tile, of which these rows fetch their share, spread over all panels: between
+// multiply-adds there is more room for that than where a tile is loaded.
 template <int kVectors, bool kDirect, bool kFetch, typename Keep>
 __attribute__((noinline)) void scan_rows(const CodebookPanels& panels, const float* tile, int row,
                                          const float* next, Keep keep) {

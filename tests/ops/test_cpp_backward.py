@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import RaggedCase, make_case, ragged_cases
+from spinlock import _C
 from spinlock.errors import LayoutError
 from spinlock.layout import CodebookLayout
 from spinlock.modules import RaggedVectorQuantizer
@@ -155,6 +156,10 @@ def test_buffers_of_another_size_are_refused() -> None:
     for codes in ((weight[1:], indices), (weight, indices[1:])):
         with pytest.raises(LayoutError, match=r"(weight|indices): expected"):
             _cpp.backward(latents, codes, counts, upstream, losses, LARGE.layout)
+    with pytest.raises(LayoutError, match="got both or neither"):
+        _C.quantize_backward(
+            LARGE.layout.plan, latents, counts=counts, grad_losses=losses, grad_latents=upstream
+        )
     with pytest.raises(LayoutError, match="counts: expected"):
         _cpp.backward(latents, quantized, counts[1:], upstream, losses, LARGE.layout)
     with pytest.raises(LayoutError, match="grad_quantized: expected"):

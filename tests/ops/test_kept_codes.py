@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spinlock.layout import CodebookLayout
 from spinlock.modules import RaggedVectorQuantizer
-from spinlock.ops import quantize
+from spinlock.ops import nearest_codes, quantize
 from spinlock.ops._gradients import codebooks_to_keep
 
 WIDE = CodebookLayout(codebook_sizes=(5, 7), dims=(64, 80))
@@ -17,7 +17,7 @@ def wide_problem(rows: int) -> tuple[Tensor, Tensor]:
     draws = torch.Generator().manual_seed(rows)
     latents = torch.randn(rows, WIDE.input_width, generator=draws)
     weight = torch.randn(WIDE.weight_size, generator=draws)
-    kept = codebooks_to_keep(latents.requires_grad_(), weight, WIDE, "cpp")
+    kept = codebooks_to_keep(latents.requires_grad_(), weight, WIDE, "cpp", False)
     assert (kept is not None) == (rows > 20)
     return latents, weight
 
@@ -77,9 +77,48 @@ def test_codes_that_move_in_the_step_are_those_of_before_in_its_gradient(rows: i
     torch.testing.assert_close(*found)
 
 
-def test_nothing_is_kept_without_a_gradient() -> None:
+def test_rows_are_kept_where_codebooks_do_not_pay_or_do_not_do() -> None:
     latents, weight = wide_problem(40)
+    narrow = CodebookLayout(codebook_sizes=(5, 7), dims=(63, 64))
+    rows = torch.randn(400, narrow.input_width, requires_grad=True)
+    assert codebooks_to_keep(rows, torch.randn(narrow.weight_size), narrow, "cpp", False) is None
+    assert codebooks_to_keep(latents, weight, WIDE, "cpp", True) is None
+    assert codebooks_to_keep(latents, weight, WIDE, "torch", False) is None
+    assert codebooks_to_keep(latents.double(), weight, WIDE, "cpp", False) is None
     with torch.no_grad():
-        assert codebooks_to_keep(latents, weight, WIDE, "cpp") is None
-    assert codebooks_to_keep(latents.detach(), weight, WIDE, "cpp") is None
-    assert codebooks_to_keep(latents, weight.requires_grad_(), WIDE, "cpp") is None
+        assert codebooks_to_keep(latents, weight, WIDE, "cpp", False) is None
+    assert codebooks_to_keep(latents.detach(), weight, WIDE, "cpp", False) is None
+    assert codebooks_to_keep(latents, weight.requires_grad_(), WIDE, "cpp", False) is None
+
+
+def test_indices_may_be_written_over_after_the_step() -> None:
+    latents, weight = wide_problem(40)
+    gradients = []
+    for change in (False, True):
+        result = quantize(latents, weight, WIDE, backend="cpp")
+        if change:
+            result.indices.numpy()[:] = -1
+            nearest_codes(torch.randn(40, WIDE.input_width), weight, WIDE, out=result.indices)
+        gradients.append(torch.autograd.grad(result.commitment.sum(), latents)[0])
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_types_rows_left_out_and_given_indices_where_codebooks_are_kept(
+    dtype: torch.dtype,
+) -> None:
+    latents, weight = wide_problem(40)
+    values = latents.detach().to(dtype)
+    values[3, 70] = torch.nan
+    rows, halves = values.requires_grad_(), weight.to(dtype)
+    indices = quantize(rows, halves, WIDE, backend="cpp").indices
+    found = []
+    for backend, given in (("cpp", None), ("cpp", indices), ("torch", None)):
+        result = quantize(rows, halves, WIDE, indices=given, backend=backend)
+        loss = result.quantized.float().sum() + result.commitment.sum()
+        once = torch.autograd.grad(loss, rows, retain_graph=True)[0]
+        assert torch.equal(once, torch.autograd.grad(loss, rows)[0])
+        found.append(once)
+    assert torch.equal(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2])
+    assert not found[0][3, 64:].any()

@@ -35,7 +35,7 @@ __all__ = [
     "train_step",
 ]
 
-# Whether ``backward`` does without the rows of codes.
+# Whether ``backward`` takes weight and indices in place of the rows of codes.
 BACKWARD_TAKES_CODEBOOKS = True
 
 _CPU = torch.device("cpu")

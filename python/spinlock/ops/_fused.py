@@ -39,7 +39,8 @@ class _Attach(torch.autograd.Function):
         ctx.keeps_codebooks = codebooks is not None
         # Never the codebooks themselves: those change in place. Nor what users may change.
         kept = codes if codebooks is None else codebooks
-        ctx.save_for_backward(latents, kept, indices, counts)
+        numbers = indices if codebooks is None else indices.clone()
+        ctx.save_for_backward(latents, kept, numbers, counts)
         quantized = _like(codes, latents)
         if quantized is kept:
             quantized = codes.clone()

@@ -38,7 +38,11 @@ class _Backward(Protocol):
 
 
 def codebooks_to_keep(
-    latents: Tensor, weight: Tensor, layout: CodebookLayout, backend: str | None
+    latents: Tensor,
+    weight: Tensor,
+    layout: CodebookLayout,
+    backend: str | None,
+    rotation: bool,
 ) -> Tensor | None:
     """A copy of the codebooks, where that costs less than one of the codes of all rows.
 
@@ -50,11 +54,15 @@ def codebooks_to_keep(
         weight: [weight_size].
         layout: where codebooks lie.
         backend: its name, or None.
+        rotation: whether gradients are rotated, for which all rows' codes are needed.
     """
-    if weight.requires_grad or not latents.requires_grad or not torch.is_grad_enabled():
+    wanted = latents.requires_grad and torch.is_grad_enabled()
+    if rotation or weight.requires_grad or not wanted:
         return None
     width = layout.input_width
     if 2 * layout.weight_size > latents.numel() or width < _WIDE * layout.num_quantizers:
+        return None
+    if torch.float64 in (latents.dtype, weight.dtype):  # of no fused backend
         return None
     fused = resolve_fused(backend, latents, weight)
     return weight.clone() if getattr(fused, "BACKWARD_TAKES_CODEBOOKS", False) else None

@@ -185,7 +185,7 @@ def quantize(
         mean = commitment.mean()
         return Quantized(quantized, found, commitment, codebook_loss, counts, mean)
     native = out is not None and latents.dtype is _steps.working_dtype(latents, weight)
-    kept = codebooks_to_keep(latents, weight, layout, backend)
+    kept = codebooks_to_keep(latents, weight, layout, backend, rotation)
     step = _steps.quantize_step(latents, weight, layout, indices, backend, out if native else None)
     done = with_gradients_directly(latents, weight, layout, step, rotation, backend, kept)
     if out is None or native:
@@ -222,7 +222,7 @@ def quantize_and_update(
     """
     check_latents_and_weight(latents, weight, layout)
     if not is_traced(latents, weight):
-        kept = codebooks_to_keep(latents, weight, layout, backend)
+        kept = codebooks_to_keep(latents, weight, layout, backend, rotation)
         step = _steps.train_step(latents, weight, layout, state, backend)
         mark_changed(weight, state)
         return with_gradients_directly(latents, weight, layout, step, rotation, backend, kept)
