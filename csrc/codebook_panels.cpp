@@ -177,9 +177,8 @@ CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int
 
 std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
   const auto slots = static_cast<std::int64_t>(copy_slots(num_codes));
-  return 4 * round_up(dim, 16) + 3 * round_up(num_codes, 16) + round_up(slots, 16) +
-         2 * round_up(num_codes * dim, 16) +
-         (brief ? round_up(num_codes * ((dim + 1) / 2), 16) : 0);
+  return 4 * whole_lines(dim) + 3 * whole_lines(num_codes) + whole_lines(slots) +
+         2 * whole_lines(num_codes * dim) + (brief ? whole_lines(num_codes * ((dim + 1) / 2)) : 0);
 }
 
 void pack_panels(const float* codes, std::int64_t stride, std::int64_t num_codes, std::int64_t dim,

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "codebook_panels.hpp"
+#include "padded_rows.hpp"
 
 // What packing a codebook begins with; codebook_panels.cpp makes panels of it.
 
@@ -17,16 +18,12 @@ inline Quad load_quad(const float* p) {
   return v;
 }
 
-inline std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 // The parts of one codebook's working memory.
 struct CodebookParts {
   CodebookParts(float* memory, std::int64_t num_codes, std::int64_t dim, bool with_brief) {
     const auto take = [&memory](std::int64_t floats) {
       float* const part = memory;
-      memory += round_up(floats, 16);
+      memory += whole_lines(floats);
       return part;
     };
     centre = take(dim);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "padded_rows.hpp"
 #include "quantize_rows.hpp"
 #include "row_kernels.hpp"
 
@@ -50,7 +51,7 @@ class FetchAhead {
   }
 
  private:
-  static constexpr std::int64_t kLine = 16;  // floats
+  static constexpr std::int64_t kLine = kLineFloats;
 
   std::int64_t quantizers() const {
     return static_cast<std::int64_t>(request_.plan.num_quantizers());

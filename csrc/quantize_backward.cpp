@@ -9,6 +9,7 @@
 
 #include "errors.hpp"
 #include "large_pages.hpp"
+#include "padded_rows.hpp"
 #include "row_kernels.hpp"
 #include "simd/float_mode.hpp"
 #include "simd/parallel_for.hpp"
@@ -83,7 +84,7 @@ class ChosenCodes {
  private:
   static constexpr std::int64_t kQuad = 4;
 
-  std::int64_t block_floats() const { return (kBlock * width_ + 15) / 16 * 16; }
+  std::int64_t block_floats() const { return whole_lines(kBlock * width_); }
 
   // All rows of one quantizer before the next one, whose loops are of another length.
   void gather(std::size_t q, std::int64_t first, std::int64_t count, float* to) {

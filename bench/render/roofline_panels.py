@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from statistics import median
 
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
@@ -34,7 +35,7 @@ def draw(figure: SubFigure, record: Record) -> None:
     looks = look(names)
     grid = figure.subplots(len(found), 1, squeeze=False)
     for axes, (suite, points) in zip(grid.flat, found.items(), strict=True):
-        _panel(axes, suite, points, record.limits, looks)
+        _panel(axes, suite, points, _limits(record, points), looks)
 
 
 def _points(record: Record) -> dict[str, list[tuple[Row, Timing]]]:
@@ -44,6 +45,16 @@ def _points(record: Record) -> dict[str, list[tuple[Row, Timing]]]:
         counted = row.flops > 0.0 and row.bytes > 0.0 and row.suite != "curves"
         if counted and row.status == "ok" and timing is not None and timing.median > 0.0:
             found.setdefault(row.suite, []).append((row, timing))
+    return found
+
+
+def _limits(record: Record, points: list[tuple[Row, Timing]]) -> dict[str, float]:
+    """The run's, with the median of the peaks beside these points in place of its own."""
+    found = dict(record.limits)
+    for name in found:
+        beside = [row.peaks[name] for row, _ in points if name in row.peaks]
+        if beside:
+            found[name] = median(beside)
     return found
 
 

@@ -11,7 +11,7 @@ from bench import gate
 from bench.errors import Unavailable
 from bench.limits.peaks import PeakWatch
 from bench.measure.cuda import EventClock, GraphClock, captured
-from bench.measure.interleave import Clock, CpuClock, Run, WallClock, Watch, interleave
+from bench.measure.interleave import Clock, CpuClock, Run, WallClock, interleave
 from bench.measure.memory import peak_bytes
 from bench.measure.noise import NoiseWatch
 from bench.options import Options
@@ -175,14 +175,11 @@ def _timed(
         passes = [(EventClock(), 1, runs), (GraphClock(), 1, graphs)]
     peaks: dict[str, float] = {}
     for clock, threads, selected in passes:
-        watches: list[Watch] = [watch]
-        peak_watch = PeakWatch(threads) if options.device == "cpu" else None
-        if peak_watch is not None:
-            watches.append(peak_watch)
+        beside = [PeakWatch(threads)] if options.device == "cpu" else []
         with thread_count(threads):
-            measured = interleave(selected, clock, threads, options.budget, *watches)
-        if peak_watch is not None:
-            peaks |= peak_watch.peaks()
+            measured = interleave(selected, clock, threads, options.budget, watch, *beside)
+        for each in beside:
+            peaks |= each.peaks()
         for name, timing in measured.items():
             timings[name].append(timing)
     return timings, peaks

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "padded_rows.hpp"
 #include "row_kernels.hpp"
 
 // Rows in SIMD lanes: what a tile of them is, and how it is loaded; score_tile.hpp scores it. Included,
@@ -25,7 +26,7 @@ constexpr int kRows = static_cast<int>(kTileRows);
 // reads of it lies in consecutive lines, none of which share a place in the L1 cache.
 constexpr int kTogether = V::kRowVectors * V::kLanes;
 static_assert(kRows % kTogether == 0);
-constexpr std::int64_t kLine = 16;  // floats of a cache line
+constexpr std::int64_t kLine = kLineFloats;
 constexpr float kInfinity = __builtin_inff();
 
 // Rows side by side, followed by zeros up to a whole vector, as load_tile wants them; `memory` holds

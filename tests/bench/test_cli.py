@@ -49,6 +49,8 @@ def test_a_quick_run_passes_its_gate(tmp_path: Path) -> None:
     assert {row.suite for row in found.rows} == set(QUICK_SUITES)
     assert {row.workload for row in found.rows} == {"seed-512", "seed-4096"}
     assert found.limits.keys() >= {"fp32 FMA GFLOP/s, 1 thread", "read GB/s from memory, 1 thread"}
+    timed = [row for row in found.rows if row.timings and row.suite != "exactness"]
+    assert all("fp32 FMA GFLOP/s, 1 thread" in row.peaks for row in timed)
     own = [row for row in found.rows if row.contender.startswith("spinlock")]
     assert {"spinlock reference", "spinlock torch", "spinlock cpp"} <= {
         row.contender for row in own if row.status == "ok"

@@ -39,7 +39,7 @@ def test_what_changes_in_place_after_the_step_is_not_what_is_kept(backend: str, 
 
 
 @pytest.mark.parametrize("rotation", [False, True])
-def test_second_derivatives_where_codebooks_are_kept(rotation: bool) -> None:
+def test_second_derivatives_of_wide_codes(rotation: bool) -> None:
     latents, weight = wide_problem(40)
     found = []
     for backend in ("cpp", "torch"):
@@ -51,7 +51,7 @@ def test_second_derivatives_where_codebooks_are_kept(rotation: bool) -> None:
     torch.testing.assert_close(*found)
 
 
-def test_rotated_gradients_where_codebooks_are_kept() -> None:
+def test_rotated_gradients_of_wide_codes() -> None:
     latents, weight = wide_problem(40)
     found = []
     for backend in ("cpp", "torch"):

@@ -170,6 +170,13 @@ def test_index_tensors_made_in_inference_mode_serve_training() -> None:
     gather_codes(result.indices, weight, LAYOUT).sum().backward()
 
 
+def test_output_may_be_changed_in_place() -> None:
+    latents, weight = problem()
+    latents.requires_grad_()
+    (quantize(latents * 1.0, weight, LAYOUT).quantized.mul_(2.0)).sum().backward()
+    assert (latents.grad == 2.0).all()
+
+
 @pytest.mark.parametrize("backend", ["cpp", "torch"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_buffers_are_used_again(backend: str, dtype: torch.dtype) -> None:

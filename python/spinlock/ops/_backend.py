@@ -35,6 +35,7 @@ __all__ = [
     "resolve_backend",
     "resolve_fused",
     "runs_on",
+    "usable_fused",
 ]
 
 
@@ -194,15 +195,25 @@ def runs_on(name: str, device: str) -> bool:
     return _FUSED_DEVICES[name] == device and _fused(name) is not None
 
 
+def usable_fused(name: str | None, *tensors: Tensor) -> FusedBackend | None:
+    """As :func:`resolve_fused`, but None also where the backend cannot take the tensors.
+
+    Raises:
+        InputError: a name that is not known.
+    """
+    first = tensors[0]
+    backend = _candidate(name, "cpu" if first.is_cpu else first.device.type)
+    return backend if backend is not None and backend.supports(*tensors) else None
+
+
 def resolve_fused(name: str | None, *tensors: Tensor) -> FusedBackend | None:
     """The fused backend of that name, or the table's choice; None where it is not a fused one.
 
     Raises:
         InputError: a name that is not known, or a fused backend that cannot take the tensors.
     """
-    first = tensors[0]
-    backend = _candidate(name, "cpu" if first.is_cpu else first.device.type)
-    if backend is not None and backend.supports(*tensors):
+    backend = usable_fused(name, *tensors)
+    if backend is not None:
         return backend
     if name is None or name not in _FUSED_DEVICES:
         return None

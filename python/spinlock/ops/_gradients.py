@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spinlock.layout import CodebookLayout
-from spinlock.ops._backend import resolve_fused
+from spinlock.ops._backend import resolve_fused, usable_fused
 from spinlock.ops._rotation import rotated_gradient
 from spinlock.ops._torch import gather_codes, sum_by_code
 from spinlock.ops.padding import padding_plan
@@ -62,9 +62,7 @@ def codebooks_to_keep(
     width = layout.input_width
     if 2 * layout.weight_size > latents.numel() or width < _WIDE * layout.num_quantizers:
         return None
-    if torch.float64 in (latents.dtype, weight.dtype):  # of no fused backend
-        return None
-    fused = resolve_fused(backend, latents, weight)
+    fused = usable_fused(backend, latents, weight)
     return weight.clone() if getattr(fused, "BACKWARD_TAKES_CODEBOOKS", False) else None
 
 
@@ -91,14 +89,13 @@ def latents_gradient(
         backend: its name, or None.
         rotation: whether ``grad_quantized`` is rotated first.
     """
-    again = torch.is_grad_enabled()  # create_graph=True
-    if rotation or again:
-        codes = _rows_of(codes, layout)
-        if rotation and grad_quantized is not None:
-            # The rotation is held constant, in second derivatives too.
-            grad_quantized = rotated_gradient(grad_quantized, latents.detach(), codes, layout)
-        if again:  # the plain form can be differentiated once more
-            return plain_backward(latents, codes, counts, grad_quantized, grad_losses, layout)
+    if rotation and grad_quantized is not None:
+        rows = _rows_of(codes, layout)
+        # The rotation is held constant, in second derivatives too.
+        grad_quantized = rotated_gradient(grad_quantized, latents.detach(), rows, layout)
+    if torch.is_grad_enabled():  # create_graph=True: the plain form can be differentiated again
+        rows = _rows_of(codes, layout)
+        return plain_backward(latents, rows, counts, grad_quantized, grad_losses, layout)
     fused = resolve_fused(backend, latents, codes if isinstance(codes, Tensor) else codes[0])
     own = cast(_Backward, getattr(fused, "backward", plain_backward))
     return own(latents, codes, counts, grad_quantized, grad_losses, layout)
