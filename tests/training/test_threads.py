@@ -37,15 +37,28 @@ def test_the_limit_ends_with_the_block_even_after_an_error() -> None:
     assert torch.get_num_threads() == before
 
 
+def is_collected(thing: object) -> bool:
+    """Whether the collector looks at ``thing``: frozen objects are not among its generations."""
+    return any(tracked is thing for tracked in gc.get_objects())
+
+
 def test_what_is_frozen_by_others_stays_frozen() -> None:
+    theirs: list[object] = []
     gc.freeze()
+    later: list[object] = []
     try:
-        frozen = gc.get_freeze_count()
         with collecting_less():
-            assert gc.get_freeze_count() == frozen
-        assert gc.get_freeze_count() == frozen
+            assert is_collected(later), "the block froze more"
+            assert not is_collected(theirs), "the block thawed what others froze"
+        assert is_collected(later)
+        assert not is_collected(theirs)
     finally:
         gc.unfreeze()
+
+
+def test_the_block_freezes_what_there_is_and_thaws_it() -> None:
+    mine: list[object] = []
     with collecting_less():
-        assert gc.get_freeze_count() > 0
+        assert not is_collected(mine)
+    assert is_collected(mine)
     assert gc.get_freeze_count() == 0
