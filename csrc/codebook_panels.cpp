@@ -16,7 +16,60 @@ constexpr double kRoundoff = 0x1p-24;
 // Bounds take D u << 1 for granted; codes of more dims are compared in float64 throughout.
 constexpr std::int64_t kMaxCertifiedDim = 8192;
 
-// Panels of (c - centre) * scale with the norms and prints of the codes, 4 dims at a time.
+// Row d of the result holds element d of each.
+void turn(Quad a, Quad b, Quad c, Quad d, Quad (&turned)[4]) {
+  const Quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Quad cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Quad high_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Quad high_cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  turned[0] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+  turned[1] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  turned[2] = __builtin_shufflevector(high_ab, high_cd, 0, 1, 4, 5);
+  turned[3] = __builtin_shufflevector(high_ab, high_cd, 2, 3, 6, 7);
+}
+
+// The sum over each of kCodes quads.
+template <int kCodes>
+void sum_quads(const Quad (&quads)[kCodes], float* sums) {
+  for (int first = 0; first < kCodes; first += 4) {
+    const int last = kCodes - 1;
+    const auto at = [&](int i) { return quads[std::min(first + i, last)]; };
+    Quad z[4];
+    turn(at(0), at(1), at(2), at(3), z);
+    const Quad total = (z[0] + z[2]) + (z[1] + z[3]);
+    std::memcpy(sums + first, &total, sizeof(float) * static_cast<std::size_t>(std::min(kCodes - first, 4)));
+  }
+}
+
+// Four dims of kCodes codes, side by side.
+template <int kCodes>
+void put_quads(const Quad (&v)[kCodes], float* to) {
+  if constexpr (kCodes == 6) {
+    const Quad a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5);
+    const Quad b = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+    const Quad c = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5);
+    const Quad e = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+    const Quad f = __builtin_shufflevector(v[4], v[5], 0, 4, 1, 5);
+    const Quad g = __builtin_shufflevector(v[4], v[5], 2, 6, 3, 7);
+    const Quad packed[6] = {
+        __builtin_shufflevector(a, c, 0, 1, 4, 5), __builtin_shufflevector(f, a, 0, 1, 6, 7),
+        __builtin_shufflevector(c, f, 2, 3, 6, 7), __builtin_shufflevector(b, e, 0, 1, 4, 5),
+        __builtin_shufflevector(g, b, 0, 1, 6, 7), __builtin_shufflevector(e, g, 2, 3, 6, 7)};
+    std::memcpy(to, packed, sizeof packed);
+  } else if constexpr (kCodes == 1) {
+    std::memcpy(to, v, sizeof v);
+  } else {
+    constexpr int kTurned = kCodes < 4 ? kCodes : 4;
+    Quad z[4];
+    turn(v[0], v[1], v[kTurned > 2 ? 2 : 0], v[kTurned > 3 ? 3 : 0], z);
+    for (int j = 0; j < 4; ++j) {
+      std::memcpy(to + j * kCodes, &z[j], kTurned * sizeof(float));
+      if constexpr (kCodes == 5) to[j * kCodes + 4] = v[4][j];
+    }
+  }
+}
+
+// Panels of c * scale + offset with the norms and prints of the codes, 4 dims at a time.
 template <int kCodes>
 void pack_one(const float* const* codes, const CodebookPanels& panels, const CodebookParts& parts,
               std::int64_t first) {
@@ -26,43 +79,27 @@ void pack_one(const float* const* codes, const CodebookPanels& panels, const Cod
   Quad norms[kCodes] = {}, prints[kCodes] = {};
   std::int64_t d = 0;
   for (; d + 4 <= dim; d += 4) {
-    const Quad centre = load_quad(parts.centre + d), weight = load_quad(parts.weights + d);
+    const Quad offset = load_quad(parts.offset + d), weight = load_quad(parts.weights + d);
     Quad v[kCodes];
     for (int i = 0; i < kCodes; ++i) {
-      v[i] = (load_quad(codes[i] + d) - centre) * scale;
+      v[i] = load_quad(codes[i] + d) * scale + offset;
       norms[i] += v[i] * v[i];
       prints[i] += v[i] * weight;
     }
-    float* const to = out + d * kCodes;
-    if constexpr (kCodes == 6) {
-      const Quad a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5);
-      const Quad b = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
-      const Quad c = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5);
-      const Quad e = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
-      const Quad f = __builtin_shufflevector(v[4], v[5], 0, 4, 1, 5);
-      const Quad g = __builtin_shufflevector(v[4], v[5], 2, 6, 3, 7);
-      const Quad packed[6] = {
-          __builtin_shufflevector(a, c, 0, 1, 4, 5), __builtin_shufflevector(f, a, 0, 1, 6, 7),
-          __builtin_shufflevector(c, f, 2, 3, 6, 7), __builtin_shufflevector(b, e, 0, 1, 4, 5),
-          __builtin_shufflevector(g, b, 0, 1, 6, 7), __builtin_shufflevector(e, g, 2, 3, 6, 7)};
-      std::memcpy(to, packed, sizeof packed);
-    } else {
-      for (int i = 0; i < kCodes; ++i) {
-        for (int j = 0; j < 4; ++j) to[j * kCodes + i] = v[i][j];
-      }
-    }
+    put_quads<kCodes>(v, out + d * kCodes);
   }
+  float* const norm = parts.half_norms + first;
+  float* const print = parts.prints + first;
+  sum_quads<kCodes>(norms, norm);
+  sum_quads<kCodes>(prints, print);
   for (int i = 0; i < kCodes; ++i) {
-    float norm = (norms[i][0] + norms[i][2]) + (norms[i][1] + norms[i][3]);
-    float print = (prints[i][0] + prints[i][2]) + (prints[i][1] + prints[i][3]);
     for (std::int64_t tail = d; tail < dim; ++tail) {
-      const float v = (codes[i][tail] - parts.centre[tail]) * panels.scale;
+      const float v = codes[i][tail] * panels.scale + parts.offset[tail];
       out[tail * kCodes + i] = v;
-      norm += v * v;
-      print += v * parts.weights[tail];
+      norm[i] += v * v;
+      print[i] += v * parts.weights[tail];
     }
-    parts.half_norms[first + i] = 0.5f * norm;
-    parts.prints[first + i] = print;
+    norm[i] *= 0.5f;
   }
 }
 
@@ -84,10 +121,28 @@ void pack_centred(const CodebookPanels& panels, const CodebookParts& parts) {
   }
 }
 
+// Whether any two prints are equal; few enough for all pairs to be compared.
+constexpr std::int64_t kFewPrints = 64;
+
+bool any_equal(const float* prints, std::int64_t count) {
+  float padded[kFewPrints + 4];
+  std::fill(std::copy_n(prints, count, padded), padded + count + 4,
+            std::numeric_limits<float>::quiet_NaN());
+  typedef std::int32_t Mask __attribute__((vector_size(16)));
+  Mask equal = {};
+  for (std::int64_t apart = 1; apart < count; ++apart) {
+    for (std::int64_t k = 0; k + apart < count; k += 4) {
+      equal |= load_quad(padded + k) == load_quad(padded + k + apart);
+    }
+  }
+  return (equal[0] | equal[1] | equal[2] | equal[3]) != 0;
+}
+
 // Drops codes that equal an earlier one from the list of kept ones; true if there are any. Equal
 // codes have equal prints, so that few pairs are compared in full; a crowd of equal prints is given
 // up, which costs time at lookup but no exactness.
 bool drop_copies(CodebookPanels& panels, const CodebookParts& parts) {
+  if (panels.kept <= kFewPrints && !any_equal(parts.prints, panels.kept)) return false;
   constexpr int kMaxProbes = 16;
   constexpr float kCopy = -1.0f;  // no half norm is negative
   const std::uint64_t slots = copy_slots(panels.num_codes);
@@ -144,7 +199,7 @@ void set_bounds(CodebookPanels& panels) {
 // Panels of the kept codes; `copies`: there may be copies among them.
 void pack_surveyed(CodebookPanels& panels, const CodebookParts& parts, bool copies) {
   if (panels.kept <= 1) return;
-  panels.centre = parts.centre;
+  panels.offset = parts.offset;
   panels.centred = parts.centred;
   panels.half_norms = parts.half_norms;
   panels.direct = parts.direct;
@@ -177,7 +232,7 @@ CodebookPanels unpacked_panels(const float* codes, std::int64_t stride, std::int
 
 std::int64_t panel_floats(std::int64_t num_codes, std::int64_t dim, bool brief) {
   const auto slots = static_cast<std::int64_t>(copy_slots(num_codes));
-  return 4 * whole_lines(dim) + 3 * whole_lines(num_codes) + whole_lines(slots) +
+  return 5 * whole_lines(dim) + 3 * whole_lines(num_codes) + whole_lines(slots) +
          2 * whole_lines(num_codes * dim) + (brief ? whole_lines(num_codes * ((dim + 1) / 2)) : 0);
 }
 

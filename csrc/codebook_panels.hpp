@@ -24,10 +24,10 @@ struct CodebookPanels {
   std::int64_t kept = 0;
   const std::int32_t* ids = nullptr;  // of the kept codes, ascending; null if all are kept
 
-  const float* centre = nullptr;      // [D]
   std::int64_t widest = 0;            // the dim with the largest range
   float scale = 1.0f;                 // a power of two
-  const float* centred = nullptr;     // panels of (c - centre) * scale
+  const float* offset = nullptr;      // [D], minus the mean of the codes, times scale
+  const float* centred = nullptr;     // panels of c * scale + offset
   const float* half_norms = nullptr;  // [kept], |.|^2 / 2 of those
   float* direct = nullptr;            // panels of c * scale, written by need_direct
 

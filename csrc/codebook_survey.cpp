@@ -26,7 +26,7 @@ void survey_dims(const CodebookPanels& panels, const CodebookParts& parts, std::
       high[i] = v > high[i] ? v : high[i];
     }
   }
-  std::memcpy(parts.centre + first, sum, sizeof sum);
+  std::memcpy(parts.sums + first, sum, sizeof sum);
   std::memcpy(parts.low + first, low, sizeof low);
   std::memcpy(parts.high + first, high, sizeof high);
 }
@@ -79,7 +79,13 @@ bool survey(const CodebookPanels& panels, const CodebookParts& parts) {
   const std::int64_t dim = panels.dim;
   std::int64_t d = 0;
   for (; d + 16 <= dim; d += 16) survey_dims<4>(panels, parts, d);
-  for (; d + 4 <= dim; d += 4) survey_dims<1>(panels, parts, d);
+  switch ((dim - d) / 4) {
+    case 1: survey_dims<1>(panels, parts, d); break;
+    case 2: survey_dims<2>(panels, parts, d); break;
+    case 3: survey_dims<3>(panels, parts, d); break;
+    default: break;
+  }
+  d = dim / 4 * 4;
   for (; d < dim; ++d) {
     float sum = 0.0f, low = kInfinity, high = -kInfinity;
     for (std::int64_t k = 0; k < panels.kept; ++k) {
@@ -88,11 +94,11 @@ bool survey(const CodebookPanels& panels, const CodebookParts& parts) {
       low = v < low ? v : low;
       high = v > high ? v : high;
     }
-    parts.centre[d] = sum;
+    parts.sums[d] = sum;
     parts.low[d] = low;
     parts.high[d] = high;
   }
-  if (is_finite(parts.centre, dim)) return true;  // no sum with such a term is finite
+  if (is_finite(parts.sums, dim)) return true;  // no sum with such a term is finite
   for (std::int64_t k = 0; k < panels.kept; ++k) {
     if (!is_finite(panels.codes + panels.id(k) * panels.stride, dim)) return false;
   }
@@ -104,8 +110,9 @@ void choose_centre(CodebookPanels& panels, const CodebookParts& parts) {
   const float share = 1.0f / static_cast<float>(panels.kept);
   std::uint32_t state = 1;
   for (std::int64_t d = 0; d < panels.dim; ++d) {
-    const float mean = parts.centre[d] * share;
-    parts.centre[d] = std::isfinite(mean) ? mean : 0.5f * parts.low[d] + 0.5f * parts.high[d];
+    float mean = parts.sums[d] * share;
+    if (!std::isfinite(mean)) mean = 0.5f * parts.low[d] + 0.5f * parts.high[d];
+    parts.offset[d] = -mean * panels.scale;
     state = state * 1664525u + 1013904223u;
     parts.weights[d] = static_cast<float>(state >> 8) * 0x1p-24f + 0.5f;
   }

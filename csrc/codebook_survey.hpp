@@ -26,9 +26,10 @@ struct CodebookParts {
       memory += whole_lines(floats);
       return part;
     };
-    centre = take(dim);
+    sums = take(dim);
     low = take(dim);
     high = take(dim);
+    offset = take(dim);
     weights = take(dim);
     half_norms = take(num_codes);
     prints = take(num_codes);
@@ -39,7 +40,7 @@ struct CodebookParts {
     if (with_brief) brief = reinterpret_cast<std::uint32_t*>(take(num_codes * ((dim + 1) / 2)));
   }
 
-  float *centre, *low, *high, *weights, *half_norms, *prints;
+  float *sums, *low, *high, *offset, *weights, *half_norms, *prints;
   std::int32_t *ids, *table;
   float *centred, *direct;
   std::uint32_t* brief = nullptr;
@@ -48,10 +49,10 @@ struct CodebookParts {
 // Whether all values are finite.
 bool is_finite(const float* values, std::int64_t count);
 
-// Sum and range per dim of the kept codes, into centre, low and high; false if any code is not finite.
+// Sum and range per dim of the kept codes, into sums, low and high; false if any code is not finite.
 bool survey(const CodebookPanels& panels, const CodebookParts& parts);
 
-// Centre and scale after a survey, and the weights of the prints.
+// Offset and scale after a survey, and the weights of the prints.
 void choose_centre(CodebookPanels& panels, const CodebookParts& parts);
 
 }  // namespace spinlock

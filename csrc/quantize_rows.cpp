@@ -23,14 +23,6 @@ namespace {
 constexpr std::int64_t kStepFloats = std::int64_t{1} << 17;
 constexpr std::int64_t kMinStep = 256;
 constexpr std::int64_t kMaxStep = 1024;
-// Banks whose codes stay in a cache beside the rows: one thread takes all quantizers in step.
-constexpr std::int64_t kSmallBank = std::int64_t{1} << 15;
-// Rows of such a step: a tile, of which this step's and the next one's stay in the L2 cache, or so
-// many that the step is worth its calls where rows are too wide for that.
-constexpr std::int64_t kStepInAll = std::int64_t{1} << 17;
-constexpr std::int64_t kWidestAhead = 640;
-constexpr std::int64_t kLeastInStep = 128;
-constexpr std::int64_t kMostInStep = 1024;
 // Ranges of codes that the statistics of a large quantizer are split into.
 constexpr std::int64_t kCodeRanges = 8;
 
@@ -47,8 +39,7 @@ class Run {
         kernels_(row_kernels(request.isa)),
         results_(request, outputs),
         work_(request, outputs),
-        in_step_(work_.threads == 1 && request.plan.weight_size <= kSmallBank),
-        ahead_(request, outputs, in_step_) {}
+        ahead_(request, outputs, work_.step_rows > 0) {}
 
   std::int64_t floats() const { return work_.floats; }
 
@@ -58,7 +49,7 @@ class Run {
       prefer_large_pages(outputs_.quantized, request_.num_rows * request_.plan.input_width);
     }
     work_.place(request_, memory);
-    if (in_step_) return in_step();
+    if (work_.step_rows > 0) return in_step();
     const auto count = static_cast<std::int64_t>(work_.order.size());
     // Nothing moves before all given indices have been checked.
     const bool at_once = request_.given == nullptr;
@@ -130,10 +121,8 @@ class Run {
     }
   }
 
-  // On one thread all quantizers of a small bank take the same rows before any takes the next ones:
-  // a cache line that two of them share is brought in once.
   void in_step() {
-    const std::int64_t step = rows_in_step();
+    const std::int64_t step = work_.step_rows;
     for (QuantizerJob& job : work_.jobs) {
       ahead_.fetch_first(job.quantizer);
       prepare(job);
@@ -148,6 +137,9 @@ class Run {
           run_rows(job, chunk, begin, stop, 0);
           begin = stop;
         }
+      }
+      if (writes_together()) {
+        write_rows(work_.chosen(0), step, end - first, outputs_.indices + first * width(), width());
       }
     }
     if (outside_.load() >= 0) throw_outside();
@@ -194,10 +186,11 @@ class Run {
       const Rows rows{request_.latents + first * request_.row_stride +
                           request_.plan.input_offsets[at(job)],
                       request_.row_stride, stop - first, ahead_.rows(job.quantizer, stop)};
-      std::int32_t* const chosen =
-          job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
+      std::int32_t* const chosen = chosen_of(job, first, thread);
       choose(job, rows, first, work_.tile(thread), chosen);
-      job.skipped[chunk] += record(job, first, rows.count, chosen, counts);
+      job.skipped[chunk] += count_skipped(chosen, rows.count);
+      if (counts != nullptr) kernels_.count(chosen, rows.count, num_codes, counts);
+      record(job, first, rows.count, chosen);
       if (!settles) continue;
       if (outputs_.quantized != nullptr) {
         out.quantized_stride = request_.plan.input_width;
@@ -209,13 +202,19 @@ class Run {
     }
   }
 
-  // All rows where there is one quantizer.
-  std::int64_t rows_in_step() const {
-    if (work_.jobs.size() == 1) return std::max<std::int64_t>(1, request_.num_rows);
-    const std::int64_t widest = std::max(request_.plan.input_width, request_.row_stride);
-    if (widest <= kWidestAhead) return kTileRows;
-    const std::int64_t rows = kStepInAll / request_.plan.input_width / kTileRows * kTileRows;
-    return std::clamp(rows, kLeastInStep, kMostInStep);
+  std::int64_t width() const { return static_cast<std::int64_t>(request_.plan.num_quantizers()); }
+
+  // Whether indices are written once all quantizers have chosen for the rows of a step.
+  bool writes_together() const {
+    return work_.step_rows > 0 && outputs_.indices != nullptr && width() > 1;
+  }
+
+  // Where the codes of rows from `first` on go.
+  std::int32_t* chosen_of(const QuantizerJob& job, std::int64_t first, int thread) const {
+    if (writes_together()) {
+      return work_.chosen(0) + job.quantizer * work_.step_rows + first % work_.step_rows;
+    }
+    return job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
   }
 
   // The code of each row, or kSkipped.
@@ -236,10 +235,9 @@ class Run {
   void take_given(const QuantizerJob& job, const Rows& rows, std::int64_t first,
                   std::int32_t* chosen) {
     kernels_.find_skipped(job.panels.dim, rows, chosen);
-    const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
-    const std::int64_t* const given = request_.given + first * width + job.quantizer;
+    const std::int64_t* const given = request_.given + first * width() + job.quantizer;
     for (std::int64_t i = 0; i < rows.count; ++i) {
-      const std::int64_t code = given[i * width];
+      const std::int64_t code = given[i * width()];
       if (code < 0 || code >= job.panels.num_codes) {
         outside_.store(job.quantizer);
         chosen[i] = kSkipped;
@@ -249,16 +247,15 @@ class Run {
     }
   }
 
-  // Writes indices and counts; returns the number of skipped rows.
-  std::int64_t record(const QuantizerJob& job, std::int64_t first, std::int64_t count,
-                      const std::int32_t* chosen, std::int32_t* counts) {
-    const auto width = static_cast<std::int64_t>(request_.plan.num_quantizers());
-    std::int64_t* indices = outputs_.indices;
-    if (indices != nullptr) {
-      ahead_.fetch_indices(job.quantizer, first + count);
-      indices += first * width + job.quantizer;
+  void record(const QuantizerJob& job, std::int64_t first, std::int64_t count,
+              const std::int32_t* chosen) {
+    if (outputs_.indices == nullptr) return;
+    ahead_.fetch_indices(job.quantizer, first + count);
+    if (writes_together()) {
+      if (job.chosen != nullptr) std::copy_n(chosen, count, job.chosen + first);
+    } else {
+      write_column(chosen, count, outputs_.indices + first * width() + job.quantizer, width());
     }
-    return record_codes(chosen, count, indices, width, counts);
   }
 
   [[noreturn]] void throw_outside() const {
@@ -273,7 +270,6 @@ class Run {
   const RowKernels& kernels_;
   const StepResults results_;
   QuantizerJobs work_;
-  const bool in_step_;
   const FetchAhead ahead_;
   std::atomic<std::int64_t> outside_{-1};
 };

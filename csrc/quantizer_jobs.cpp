@@ -22,6 +22,15 @@ constexpr std::int64_t kRowsPerCode = 4;
 constexpr std::int64_t kMinTableRows = 1024;
 constexpr std::int64_t kMaxTableRows = 4096;
 
+// Banks whose codes stay in a cache beside the rows take a step at a time.
+constexpr std::int64_t kSmallBank = std::int64_t{1} << 15;
+// Rows of a step: a tile, of which this step's and the next one's stay in the L2 cache, or so many that
+// the step is worth its calls where rows are too wide for that.
+constexpr std::int64_t kStepInAll = std::int64_t{1} << 17;
+constexpr std::int64_t kWidestAhead = 640;
+constexpr std::int64_t kLeastInStep = 128;
+constexpr std::int64_t kMostInStep = 1024;
+
 // Multiply-adds per row and quantizer, loading and gathering included.
 double row_cost(std::int64_t num_codes, std::int64_t dim) {
   return static_cast<double>(dim) * (static_cast<double>(num_codes) + 12.0) + 20.0;
@@ -31,6 +40,14 @@ double row_cost(std::int64_t num_codes, std::int64_t dim) {
 // measurement, as much as it takes to score 96 rows, or more where a code is short.
 bool reads_unpacked(std::int64_t num_rows, std::int64_t dim) {
   return num_rows <= 96 + 768 / std::max<std::int64_t>(dim, 1);
+}
+
+std::int64_t rows_in_step(const QuantizeRequest& request) {
+  const PackingPlan& plan = request.plan;
+  if (plan.num_quantizers() == 1) return std::max<std::int64_t>(1, request.num_rows);
+  if (std::max(plan.input_width, request.row_stride) <= kWidestAhead) return kTileRows;
+  const std::int64_t rows = kStepInAll / plan.input_width / kTileRows * kTileRows;
+  return std::clamp(rows, kLeastInStep, kMostInStep);
 }
 
 Statistics wanted_statistics(const QuantizeOutputs& outputs) {
@@ -85,9 +102,13 @@ QuantizerJobs::QuantizerJobs(const QuantizeRequest& request, const QuantizeOutpu
     const QuantizerJob& job = jobs.back();
     total += job.cost * static_cast<double>(job.chunks);
     chunks += static_cast<std::size_t>(job.chunks);
-    max_chunk_rows_ = std::max(max_chunk_rows_, std::min(job.chunk_rows, request.num_rows));
+    max_codes_ = std::max(max_codes_, std::min(job.chunk_rows, request.num_rows));
   }
   threads = total < kParallelCost ? 1 : std::max(request.threads, 1);
+  if (threads == 1 && request.plan.weight_size <= kSmallBank) {
+    step_rows = rows_in_step(request);
+    if (count > 1) max_codes_ = count * step_rows;
+  }
   order.resize(jobs.size());
   for (std::size_t j = 0; j < jobs.size(); ++j) order[j] = static_cast<std::int32_t>(j);
   std::stable_sort(order.begin(), order.end(), [this](std::int32_t a, std::int32_t b) {
@@ -138,7 +159,7 @@ std::int64_t QuantizerJobs::placed(const QuantizeRequest& request, float* memory
     }
   }
   tile_floats_ = Workspace::rounded(widest);
-  scratch_floats_ = tile_floats_ + Workspace::rounded(max_chunk_rows_);
+  scratch_floats_ = tile_floats_ + Workspace::rounded(max_codes_);
   scratch_ = take(scratch_floats_ * threads);
   return total;
 }

@@ -65,9 +65,13 @@ class QuantizerJobs {
   std::vector<ChunkTask> tasks;     // chunks of the other jobs, the heaviest first
   std::int64_t cut = 0;             // number of those jobs, the last ones of `order`
   int threads = 1;                  // 1 for small problems
+  // On one thread all quantizers of a small bank take so many rows before any takes the next ones: a cache
+  // line that two of them share is brought in once. 0: each takes its own rows by itself.
+  std::int64_t step_rows = 0;
   std::int64_t floats = 0;
 
-  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk.
+  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk or, in step,
+  // per quantizer and row of a step.
   float* tile(int thread) const { return scratch_ + thread * scratch_floats_; }
   std::int32_t* chosen(int thread) const {
     return reinterpret_cast<std::int32_t*>(tile(thread) + tile_floats_);
@@ -80,7 +84,7 @@ class QuantizerJobs {
   float* scratch_ = nullptr;
   std::int64_t scratch_floats_ = 0;
   std::int64_t tile_floats_ = 0;
-  std::int64_t max_chunk_rows_ = 0;
+  std::int64_t max_codes_ = 0;
 };
 
 }  // namespace spinlock

@@ -2,38 +2,69 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 namespace spinlock {
 
-// The codes of `count` rows, negative for one that is skipped: as indices `width` elements apart, 0
-// for a skipped row, and added to the counts of their codes; each null where it is not wanted. Returns
-// how many are skipped. Both in one loop: a count waits for the one before it, indices do not.
-inline std::int64_t record_codes(const std::int32_t* chosen, std::int64_t count,
-                                 std::int64_t* indices, std::int64_t width, std::int32_t* counts) {
+// Codes of rows as they are handed out: 64 bits wide, 0 for a row that is skipped (a code below 0).
+
+inline std::int64_t count_skipped(const std::int32_t* chosen, std::int64_t rows) {
   std::int64_t skipped = 0;
-  const auto each = [&](const auto& take) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      skipped += chosen[i] < 0;
-      take(i, chosen[i]);
-    }
-  };
-  const auto index = [=](std::int64_t i, std::int32_t k) { indices[i * width] = std::max(k, 0); };
-  const auto add = [=](std::int64_t, std::int32_t k) {
-    if (k >= 0) ++counts[k];
-  };
-  if (indices != nullptr && counts != nullptr) {
-    each([&](std::int64_t i, std::int32_t k) {
-      index(i, k);
-      add(i, k);
-    });
-  } else if (indices != nullptr) {
-    each(index);
-  } else if (counts != nullptr) {
-    each(add);
-  } else {
-    each([](std::int64_t, std::int32_t) {});
-  }
+  for (std::int64_t i = 0; i < rows; ++i) skipped += chosen[i] < 0;
   return skipped;
+}
+
+// The codes of one quantizer, `width` elements apart.
+inline void write_column(const std::int32_t* chosen, std::int64_t rows, std::int64_t* indices,
+                         std::int64_t width) {
+  for (std::int64_t i = 0; i < rows; ++i) indices[i * width] = std::max(chosen[i], 0);
+}
+
+typedef std::int32_t FourCodes __attribute__((vector_size(16)));
+
+// Four rows of four quantizers, `stride` elements from one of these to the next.
+inline void write_block(const std::int32_t* chosen, std::int64_t stride, std::int64_t* indices,
+                        std::int64_t width) {
+  FourCodes z[4];
+  for (int q = 0; q < 4; ++q, chosen += stride) {
+    std::memcpy(&z[q], chosen, sizeof z[q]);
+    z[q] &= z[q] >= 0;
+  }
+  const FourCodes a = __builtin_shufflevector(z[0], z[1], 0, 4, 1, 5);
+  const FourCodes b = __builtin_shufflevector(z[0], z[1], 2, 6, 3, 7);
+  const FourCodes c = __builtin_shufflevector(z[2], z[3], 0, 4, 1, 5);
+  const FourCodes d = __builtin_shufflevector(z[2], z[3], 2, 6, 3, 7);
+  const FourCodes zeros = {};
+  const auto put = [&](int row, FourCodes two, FourCodes next, auto low) {
+    constexpr int kFirst = decltype(low)::value ? 0 : 2;
+    const FourCodes wide[2] = {
+        __builtin_shufflevector(two, zeros, kFirst, 4, kFirst + 1, 5),
+        __builtin_shufflevector(next, zeros, kFirst, 4, kFirst + 1, 5)};
+    std::memcpy(indices + row * width, wide, sizeof wide);
+  };
+  put(0, a, c, std::true_type());
+  put(1, a, c, std::false_type());
+  put(2, b, d, std::true_type());
+  put(3, b, d, std::false_type());
+}
+
+// The codes of `width` quantizers, from one to the next `stride` elements: rows side by side, whole cache
+// lines at a time.
+inline void write_rows(const std::int32_t* chosen, std::int64_t stride, std::int64_t rows,
+                       std::int64_t* indices, std::int64_t width) {
+  const std::int64_t fours = width / 4 * 4, whole = rows / 4 * 4;
+  for (std::int64_t i = 0; i < whole; i += 4) {
+    for (std::int64_t q = 0; q < fours; q += 4) {
+      write_block(chosen + q * stride + i, stride, indices + i * width + q, width);
+    }
+    for (std::int64_t q = fours; q < width; ++q) {
+      write_column(chosen + q * stride + i, 4, indices + i * width + q, width);
+    }
+  }
+  for (std::int64_t q = 0; q < width; ++q) {
+    write_column(chosen + q * stride + whole, rows - whole, indices + whole * width + q, width);
+  }
 }
 
 }  // namespace spinlock

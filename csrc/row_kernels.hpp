@@ -65,6 +65,9 @@ struct RowKernels {
   // lookup. Without panels.codes it only adds up.
   double (*settle)(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
                    const RowOutputs& outputs, double error);
+  // counts[chosen[i]] += 1; `chosen` as from a lookup.
+  void (*count)(const std::int32_t* chosen, std::int64_t rows, std::int64_t num_codes,
+                std::int32_t* counts);
   // out[i] = 0 for a finite row, kSkipped for any other.
   void (*find_skipped)(std::int64_t dim, const Rows& rows, std::int32_t* out);
   // Writes product.out.

@@ -2,6 +2,7 @@
 #include "simd/vectors_portable.hpp"
 // Vectors first: what follows is compiled for them.
 #include "simd/add_commitment.hpp"
+#include "simd/count_rows.hpp"
 #include "simd/nearest_rows.hpp"
 #include "simd/norm_rows.hpp"
 #include "simd/pack_gradient.hpp"
@@ -14,7 +15,7 @@ namespace spinlock {
 
 const RowKernels& portable_row_kernels() {
   static constexpr RowKernels kernels{
-      nearest, nearest_unpacked, settle, find_skipped,
+      nearest, nearest_unpacked, settle, count, find_skipped,
       multiply, pack_gradient, turn, normalise,
       norm_gradients, add_commitment, false};
   return kernels;

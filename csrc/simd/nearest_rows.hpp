@@ -117,10 +117,20 @@ class NearestRows {
     for (int r = 0; r < count; r += V::kLanes) {
       V::store(ranking_.margin + r, margin(V::load(squares + r)));
     }
-    rank<false>(count, next);
+    const bool few = panels_.kept <= kFewCodes;
+    if (few) {
+      rank_few(count, next);
+    } else {
+      rank<false>(count, next);
+    }
     std::uint64_t undecided = 0;
     for (int r = 0; r < count; r += V::kLanes) {
-      const Floats within = V::add(V::load(ranking_.best + r), V::load(ranking_.margin + r));
+      const Floats best = V::load(ranking_.best + r);
+      Floats within = V::add(best, V::load(ranking_.margin + r));
+      if (few) {
+        within = V::add_product(V::magnitude(best), V::all(kPositionShare), within);
+        V::store_ints(ranking_.position + r, V::last_bits<kFewCodes - 1>(best));
+      }
       const V::Mask open = V::not_above(V::load(ranking_.second + r), within);
       undecided |= static_cast<std::uint64_t>(V::bits(open)) << r;
     }
@@ -257,6 +267,16 @@ class NearestRows {
       scan<kDirect, false>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
     } else {
       scan<kDirect, true>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
+    }
+  }
+
+  // The expanded form for up to kFewCodes codes.
+  void rank_few(int count, const float* next) {
+    ranking_.clear();
+    if (next == nullptr) {
+      scan<false, false>(panels_, tile_, count, next, RankFew{ranking_});
+    } else {
+      scan<false, true>(panels_, tile_, count, next, RankFew{ranking_});
     }
   }
 

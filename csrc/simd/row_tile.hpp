@@ -65,64 +65,100 @@ SPINLOCK_INLINE std::int64_t in_tile(int row, std::int64_t dim) {
   return row / kTogether * kTogether * dim + row % kTogether;
 }
 
-// A tile of up to kRows rows, minus centre (if any), times scale; |.|^2 of each goes to `squares`.
-// Rows are read in whole vectors, those that fill up the last one must exist, and line by
-// line: each cache line of a row at one go.
+// Dims of V::kLanes rows, times scale and, if centred, moved by `offset`.
 template <bool kCentred>
-SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile,
-                               float* squares) {
+SPINLOCK_INLINE Floats moved(Floats v, Floats scale, Floats offset) {
+  return kCentred ? V::add_product(v, scale, offset) : V::multiply(v, scale);
+}
+
+// Four of them; `offsets` points to theirs.
+template <bool kCentred>
+SPINLOCK_INLINE void load_four(const float* rows, std::int64_t stride, Floats scale,
+                               const float* offsets, Floats (&v)[4]) {
+  const Floats by = kCentred ? V::repeat4(offsets) : V::all(0.0f);
+  V::transpose4(rows, stride, [&](Floats z) __attribute__((always_inline)) {
+    return moved<kCentred>(z, scale, by);
+  }, v);
+}
+
+// The first 4 * fours dims; |.|^2 of them is added to `squares`. A function of its own: within a larger
+// one addresses do not stay in registers.
+template <bool kCentred>
+__attribute__((noinline)) void load_fours(const float* rows, std::int64_t stride, float scale,
+                                          const float* offsets, std::int64_t fours, float* to,
+                                          float* squares) {
+  const Floats all_scale = V::all(scale);
+  // Two sums: one chain of additions would set the pace.
+  Floats square[2] = {V::all(0.0f), V::all(0.0f)};
+  for (std::int64_t d = 0; d < 4 * fours; d += 4, rows += 4, to += 4 * kTogether) {
+    Floats v[4];
+    load_four<kCentred>(rows, stride, all_scale, kCentred ? offsets + d : nullptr, v);
+    SPINLOCK_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      V::store(to + j * kTogether, v[j]);
+      if constexpr (kCentred) square[j % 2] = V::add_product(v[j], v[j], square[j % 2]);
+    }
+  }
+  if constexpr (kCentred) {
+    V::store(squares, V::add(V::load(squares), V::add(square[0], square[1])));
+  }
+}
+
+// The last `rest` dims, fewer than four.
+template <bool kCentred>
+void load_rest(const float* rows, std::int64_t stride, const CodebookPanels& panels, int rest,
+               float* to, float* squares) {
+  const std::int64_t dim = panels.dim;
+  const Floats scale = V::all(panels.scale);
+  Floats v[4];
+  if (dim >= 4) {  // the last four once more
+    load_four<kCentred>(rows + dim - 4, stride, scale,
+                        kCentred ? panels.offset + dim - 4 : nullptr, v);
+  } else {
+    for (int j = 0; j < rest; ++j) {
+      alignas(64) float column[V::kLanes];
+      for (int i = 0; i < V::kLanes; ++i) column[i] = rows[i * stride + j];
+      v[4 - rest + j] = moved<kCentred>(V::load(column), scale,
+                                        V::all(kCentred ? panels.offset[j] : 0.0f));
+    }
+  }
+  for (int j = 4 - rest; j < 4; ++j) {
+    V::store(to + (dim - 4 + j) * kTogether, v[j]);
+    if constexpr (kCentred) V::store(squares, V::add_product(v[j], v[j], V::load(squares)));
+  }
+}
+
+// A tile of up to kRows rows, times scale and, if centred, moved by the offsets; |.|^2 of each goes to
+// `squares` then. Rows are read in whole vectors, of which those that fill up the last one must exist.
+template <bool kCentred>
+void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile, float* squares) {
   const std::int64_t dim = panels.dim, stride = rows.stride;
-  const float* const centre = panels.centre;
   const Upcoming next = rows.next;
   const bool stretch = next.stride == 0;
   const std::int64_t line_stride = stretch ? kLine : next.stride;
-  const Floats scale = V::all(panels.scale);
-  for (std::int64_t begin = 0; begin < dim; begin += kLine) {
-    const std::int64_t end = begin + kLine < dim ? begin + kLine : dim, width = end - begin;
+  for (int r = 0; r < rows.count; r += V::kLanes) {
+    const float* const first = rows.data + r * stride;
+    float* const to = tile + in_tile(r, dim);
+    float* const square = kCentred ? squares + r : nullptr;
+    if constexpr (kCentred) V::store(square, V::all(0.0f));
+    const bool fetches = r + V::kLanes <= next.rows;
     // What comes next, a few lines at a time: all at once would wait for each other.
-    const float* const fetched = next.data + (stretch ? begin * next.rows : begin);
-    const std::int64_t fetched_row = stretch ? width : next.stride;
-    const auto lines = static_cast<int>(stretch ? (width * V::kLanes + kLine - 1) / kLine : V::kLanes);
-    for (int r = 0; r < rows.count; r += V::kLanes) {
-      const float* const first = rows.data + r * stride;
-      float* const to = tile + in_tile(r, dim);
-      if (r + V::kLanes <= next.rows) {
-        const float* const line = fetched + r * fetched_row;
-        for (int i = 0; i < lines; ++i) __builtin_prefetch(line + i * line_stride, 0, 2);
+    const std::int64_t some = fetches ? kLine : dim;
+    for (std::int64_t begin = 0; begin < dim; begin += some) {
+      const std::int64_t width = some < dim - begin ? some : dim - begin;
+      if (fetches) {
+        const auto lines =
+            static_cast<int>(stretch ? (width * V::kLanes + kLine - 1) / kLine : V::kLanes);
+        const float* line =
+            next.data + (stretch ? begin * next.rows + r * width : begin + r * next.stride);
+        for (int i = 0; i < lines; ++i, line += line_stride) __builtin_prefetch(line, 0, 2);
       }
-      Floats square = kCentred && begin > 0 ? V::load(squares + r) : V::all(0.0f);
-      const auto put = [&](std::int64_t d, Floats v) __attribute__((always_inline)) {
-        if constexpr (kCentred) {
-          v = V::multiply(V::subtract(v, V::all(centre[d])), scale);
-          square = V::add_product(v, v, square);
-        } else {
-          v = V::multiply(v, scale);
-        }
-        V::store(to + d * kTogether, v);
-      };
-      std::int64_t d = begin;
-      for (; d + 4 <= end; d += 4) {
-        Floats v[4];
-        V::transpose4(first + d, stride, v);
-        SPINLOCK_UNROLL
-        for (int j = 0; j < 4; ++j) put(d + j, v[j]);
-      }
-      if (d < end && dim >= 4) {  // the last four once more, of which some were done
-        Floats v[4];
-        V::transpose4(first + dim - 4, stride, v);
-        SPINLOCK_UNROLL
-        for (int j = 1; j < 4; ++j) {
-          if (dim - 4 + j >= d) put(dim - 4 + j, v[j]);
-        }
-      } else {
-        for (; d < end; ++d) {
-          alignas(64) float column[V::kLanes];
-          for (int i = 0; i < V::kLanes; ++i) column[i] = first[i * stride + d];
-          put(d, V::load(column));
-        }
-      }
-      if constexpr (kCentred) V::store(squares + r, square);
+      load_fours<kCentred>(first + begin, stride, panels.scale,
+                           kCentred ? panels.offset + begin : nullptr, width / 4,
+                           to + begin * kTogether, square);
     }
+    const auto rest = static_cast<int>(dim % 4);
+    if (rest != 0) load_rest<kCentred>(first, stride, panels, rest, to, square);
   }
 }
 

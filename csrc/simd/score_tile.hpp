@@ -10,6 +10,11 @@
 namespace spinlock {
 namespace {
 
+// Codes whose positions fit into 5 bits of a score. That changes a score by 31 units in the last place at
+// most, and each of two by a little less than half of this times itself.
+constexpr std::int64_t kFewCodes = 32;
+constexpr float kPositionShare = 0x1p-17f;
+
 // Best and second best score of each row, and the position of the best. A score that is worse than
 // the best one by more than the row's margin may be left out.
 struct Ranking {
@@ -59,7 +64,7 @@ SPINLOCK_INLINE void score(const float* tile, const float* panel, std::int64_t d
   }
   for (std::int64_t d = 0; d < dim; ++d, tile += kTogether, panel += kN) {
     if constexpr (kFetch) {
-      for (int i = 0; i < lines.count; ++i, lines.data += kLine) __builtin_prefetch(lines.data, 0, 3);
+      for (int i = 0; i < lines.count; ++i, lines.data += kLine) __builtin_prefetch(lines.data, 0, 2);
     }
     Floats x[kVectors];
     SPINLOCK_UNROLL
@@ -114,6 +119,29 @@ struct Rank {
       V::store(ranking.best + r, best);
       V::store(ranking.second + r, second);
       V::store_ints(ranking.position + r, position);
+    }
+  }
+};
+
+// The same for up to kFewCodes codes: the position takes the place of the last bits of a score, so that the
+// least of them brings its own. Ranking::best and second hold such scores, Ranking::position nothing.
+struct RankFew {
+  Ranking& ranking;
+
+  template <int kN, int kVectors>
+  SPINLOCK_INLINE void take(const Floats (&sums)[kN][kVectors], int row, std::int32_t first) {
+    SPINLOCK_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      const int r = row + j * V::kLanes;
+      Floats best = V::load(ranking.best + r), second = V::load(ranking.second + r);
+      SPINLOCK_UNROLL
+      for (int i = 0; i < kN; ++i) {
+        const Floats s = V::with_last_bits<kFewCodes - 1>(sums[i][j], V::all_ints(first + i));
+        second = V::least(V::most(s, best), second);
+        best = V::least(s, best);
+      }
+      V::store(ranking.best + r, best);
+      V::store(ranking.second + r, second);
     }
   }
 };

@@ -18,8 +18,28 @@ constexpr float kLargestSquares = 1e37f;
 // Sums of squared errors, several at a time: one chain of additions would set the pace.
 constexpr int kErrors = 4;
 
+// The first `rest` values of a vector; kRest says how many where that is known, 0 otherwise.
+template <typename W, int kRest>
+SPINLOCK_INLINE typename W::Floats load_last(const float* p, int rest) {
+  if constexpr (kRest == 4) {
+    return W::load_four(p);
+  } else {
+    return W::load_first(p, rest);
+  }
+}
+
+template <typename W, int kRest>
+SPINLOCK_INLINE void store_last(float* p, typename W::Floats v, int rest) {
+  if constexpr (kRest == 4) {
+    W::store_four(p, v);
+  } else {
+    W::store_first(p, v, rest);
+  }
+}
+
 // kWhole full vectors of W, then `rest` more dims (0 < rest <= kLanes); kWhole < 0: as many as D has.
-template <typename W, int kWhole, bool kGather, bool kSum, bool kError>
+// kRest: `rest` where it is a whole vector, or half of one with 8 lanes; 0 where it may be anything.
+template <typename W, int kWhole, int kRest, bool kGather, bool kSum, bool kError>
 SPINLOCK_INLINE void settle_row(const float* x, const float* code, std::int64_t whole, int rest,
                                 float* quantized, float* sums,
                                 typename W::Floats (&errors)[kErrors]) {
@@ -47,13 +67,17 @@ SPINLOCK_INLINE void settle_row(const float* x, const float* code, std::int64_t 
     for (int j = 0; j < kWhole; ++j) settle_vector(j * W::kLanes, errors[j % kTurns]);
   }
   const std::int64_t d = (kWhole < 0 ? whole : kWhole) * W::kLanes;
-  const Values value = W::load_first(x + d, rest);
-  if constexpr (kSum) W::store(sums + d, W::add(W::load(sums + d), value));
-  if constexpr (kError) {
-    const Values c = W::load_first(code + d, rest);
-    if constexpr (kGather) W::store_first(quantized + d, c, rest);
-    const Values difference = W::subtract(value, c);
-    errors[kErrors - 1] = W::add_product(difference, difference, errors[kErrors - 1]);
+  if constexpr (kRest == W::kLanes) {
+    settle_vector(d, errors[kErrors - 1]);
+  } else {
+    const Values value = load_last<W, kRest>(x + d, rest);
+    if constexpr (kSum) W::store(sums + d, W::add(W::load(sums + d), value));
+    if constexpr (kError) {
+      const Values c = load_last<W, kRest>(code + d, rest);
+      if constexpr (kGather) store_last<W, kRest>(quantized + d, c, rest);
+      const Values difference = W::subtract(value, c);
+      errors[kErrors - 1] = W::add_product(difference, difference, errors[kErrors - 1]);
+    }
   }
 }
 
@@ -72,7 +96,7 @@ double exact_squared_error(const CodebookPanels& panels, const Rows& rows,
   return total;
 }
 
-template <typename W, int kWhole, bool kGather, bool kSum, bool kError>
+template <typename W, int kWhole, int kRest, bool kGather, bool kSum, bool kError>
 double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
                   const RowOutputs& outputs, double total) {
   const std::int64_t dim = panels.dim, whole = (dim - 1) / W::kLanes;
@@ -106,7 +130,7 @@ double settle_all(const CodebookPanels& panels, const Rows& rows, const std::int
         if constexpr (kGather) __builtin_memcpy(to, codes, static_cast<std::size_t>(dim) * 4);
         continue;
       }
-      settle_row<W, kWhole, kGather, kSum, kError>(
+      settle_row<W, kWhole, kRest, kGather, kSum, kError>(
           x, kError ? codes + k * code_stride : nullptr, whole, rest, to,
           kSum ? table + k * table_stride : nullptr, errors);
     }
@@ -125,7 +149,18 @@ template <typename W, bool kGather, bool kSum, bool kError>
 double settle_dims(const CodebookPanels& panels, const Rows& rows, const std::int32_t* chosen,
                    const RowOutputs& outputs, double total) {
   const auto of = [&](auto whole) {
-    return settle_all<W, whole(), kGather, kSum, kError>(panels, rows, chosen, outputs, total);
+    constexpr int kWhole = whole(), kLanes = W::kLanes;
+    const auto rest = [&](auto fixed) {
+      return settle_all<W, kWhole, fixed(), kGather, kSum, kError>(panels, rows, chosen, outputs,
+                                                                   total);
+    };
+    if constexpr (kWhole >= 0) {
+      if (panels.dim % kLanes == 0) return rest(std::integral_constant<int, kLanes>());
+      if constexpr (kLanes == 8) {
+        if (panels.dim % kLanes == 4) return rest(std::integral_constant<int, 4>());
+      }
+    }
+    return rest(std::integral_constant<int, 0>());
   };
   switch ((panels.dim - 1) / W::kLanes) {
     case 0: return of(std::integral_constant<int, 0>());

@@ -22,7 +22,8 @@ void turn(const Turn& t) {
     std::int64_t column = 0;
     for (; column + kColumns <= t.columns; column += kColumns) {
       typename Vectors::Floats turned[kColumns];
-      Vectors::transpose4(t.from + row * t.from_row + column, t.from_row, turned);
+      Vectors::transpose4(t.from + row * t.from_row + column, t.from_row,
+                          [](Vectors::Floats v) { return v; }, turned);
       for (std::int64_t c = 0; c < kColumns; ++c) {
         Vectors::store_any(t.to + (column + c) * t.to_row + row, turned[c]);
       }

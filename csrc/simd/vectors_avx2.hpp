@@ -4,24 +4,20 @@
 
 #include <cstdint>
 
+#include "simd/eight_lanes.hpp"
+
 // Included by AVX2 translation units only; see vectors_avx512.hpp.
 namespace spinlock {
 namespace {
 
-struct Vectors {
-  static constexpr int kLanes = 8;
+struct Vectors : EightLanes {
   static constexpr int kRowVectors = 2;  // with 6 codes: 12 sums in 16 registers
-  using Floats = __m256;
   using Ints = __m256i;
   using Mask = __m256;
 
-  static Floats load(const float* p) { return _mm256_load_ps(p); }
-  static Floats load_any(const float* p) { return _mm256_loadu_ps(p); }
   static Floats load_first(const float* p, int count) {
     return _mm256_maskload_ps(p, first(count));
   }
-  static void store(float* p, Floats v) { _mm256_store_ps(p, v); }
-  static void store_any(float* p, Floats v) { _mm256_storeu_ps(p, v); }
   // In parts: a masked store takes dozens of micro-operations on processors of AMD without AVX-512.
   static void store_first(float* p, Floats v, int count) {
     if (count == kLanes) return store_any(p, v);
@@ -44,12 +40,7 @@ struct Vectors {
   static void store_ints(std::int32_t* p, Ints v) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(p), v);
   }
-  static Floats all(float v) { return _mm256_set1_ps(v); }
   static Ints all_ints(std::int32_t v) { return _mm256_set1_epi32(v); }
-  static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
-  static Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
-  static Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
-  static Floats add_product(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
   static Floats subtract_product(Floats a, Floats b, Floats sum) {
     return _mm256_fnmadd_ps(a, b, sum);
   }
@@ -64,10 +55,27 @@ struct Vectors {
   static Ints choose(Mask m, Ints yes, Ints no) {
     return _mm256_blendv_epi8(no, yes, _mm256_castps_si256(m));
   }
-  static float sum(Floats v) {
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  static Floats magnitude(Floats v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
+  // `v` with `low` in place of the bits in kBits.
+  template <std::int32_t kBits>
+  static Floats with_last_bits(Floats v, Ints low) {
+    return _mm256_or_ps(_mm256_and_ps(v, _mm256_castsi256_ps(all_ints(~kBits))),
+                        _mm256_castsi256_ps(low));
+  }
+  template <std::int32_t kBits>
+  static Ints last_bits(Floats v) {
+    return _mm256_and_si256(_mm256_castps_si256(v), all_ints(kBits));
+  }
+
+  // 64 integers of -128 .. 127 as bytes, in an order of their own; a bit for each that equals `value`.
+  struct Bytes {
+    Ints halves[2];
+  };
+  static constexpr bool kComparesBytes = true;
+  static Bytes pack_bytes(const std::int32_t* p) { return {{pack_half(p), pack_half(p + 32)}}; }
+  static std::uint64_t equal_bytes(const Bytes& bytes, char value) {
+    const Ints all = _mm256_set1_epi8(value);
+    return equal_bits(bytes.halves[0], all) | equal_bits(bytes.halves[1], all) << 32;
   }
 
   // The sum of each of 8 vectors, in its lane.
@@ -76,21 +84,17 @@ struct Vectors {
     return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
   }
 
-  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
-    __m256 z[4];
-    for (int i = 0; i < 4; ++i, rows += stride) {
-      z[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows)),
-                                  _mm_loadu_ps(rows + 4 * stride), 1);
-    }
-    const __m256 a = _mm256_unpacklo_ps(z[0], z[1]), b = _mm256_unpackhi_ps(z[0], z[1]);
-    const __m256 c = _mm256_unpacklo_ps(z[2], z[3]), e = _mm256_unpackhi_ps(z[2], z[3]);
-    out[0] = _mm256_shuffle_ps(a, c, 0x44);
-    out[1] = _mm256_shuffle_ps(a, c, 0xEE);
-    out[2] = _mm256_shuffle_ps(b, e, 0x44);
-    out[3] = _mm256_shuffle_ps(b, e, 0xEE);
-  }
-
  private:
+  static Ints load_ints_any(const std::int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Ints pack_half(const std::int32_t* p) {
+    const Ints low = _mm256_packs_epi32(load_ints_any(p), load_ints_any(p + 8));
+    return _mm256_packs_epi16(low, _mm256_packs_epi32(load_ints_any(p + 16), load_ints_any(p + 24)));
+  }
+  static std::uint64_t equal_bits(Ints a, Ints b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b)));
+  }
   // Per half, the sums over it of four vectors.
   static Floats sum_quads(const Floats* v) {
     const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));

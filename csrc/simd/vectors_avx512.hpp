@@ -4,8 +4,9 @@
 
 #include <cstdint>
 
-// Included by AVX-512 translation units only; the anonymous namespace keeps what is compiled with
-// their flags out of every other one.
+#include "simd/eight_lanes.hpp"
+
+// Included by AVX-512 translation units only.
 namespace spinlock {
 namespace {
 
@@ -48,6 +49,17 @@ struct Vectors {
   static bool any(Mask m) { return m != 0; }
   static std::uint32_t bits(Mask m) { return m; }
   static Ints choose(Mask m, Ints yes, Ints no) { return _mm512_mask_mov_epi32(no, m, yes); }
+  static Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
+  // `v` with `low` in place of the bits in kBits.
+  template <std::int32_t kBits>
+  static Floats with_last_bits(Floats v, Ints low) {
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(v), all_ints(~kBits), low, 0xEA));
+  }
+  template <std::int32_t kBits>
+  static Ints last_bits(Floats v) {
+    return _mm512_and_si512(_mm512_castps_si512(v), all_ints(kBits));
+  }
   static float sum(Floats v) {
     const __m256 eight =
         _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, v, 0),
@@ -55,6 +67,16 @@ struct Vectors {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     four = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+  }
+
+  // 64 integers of -128 .. 127 as bytes, in an order of their own; a bit for each that equals `value`.
+  static constexpr bool kComparesBytes = true;
+  static Ints pack_bytes(const std::int32_t* p) {
+    const Ints low = _mm512_packs_epi32(load_ints_any(p), load_ints_any(p + 16));
+    return _mm512_packs_epi16(low, _mm512_packs_epi32(load_ints_any(p + 32), load_ints_any(p + 48)));
+  }
+  static std::uint64_t equal_bytes(Ints bytes, char value) {
+    return _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(value));
   }
 
   // The sum of each of 16 vectors, in its lane.
@@ -65,15 +87,21 @@ struct Vectors {
     return _mm512_add_ps(quarters<0x88>(ab, cd), quarters<0xDD>(ab, cd));
   }
 
-  // Dims 0 .. 3 of kLanes rows that lie `stride` elements apart, one vector per dim.
-  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
+  static Floats repeat4(const float* p) {
+    return _mm512_maskz_broadcast_f32x4(kAll, _mm_loadu_ps(p));
+  }
+
+  // As in EightLanes.
+  template <typename Change>
+  static void transpose4(const float* rows, std::int64_t stride, const Change& change,
+                         Floats out[4]) {
     const std::int64_t four = 4 * stride, twelve = 12 * stride;
     __m512 z[4];
     for (int i = 0; i < 4; ++i, rows += stride) {
       __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(rows));
       v = _mm512_insertf32x4(v, _mm_loadu_ps(rows + four), 1);
       v = _mm512_insertf32x4(v, _mm_loadu_ps(rows + 2 * four), 2);
-      z[i] = _mm512_insertf32x4(v, _mm_loadu_ps(rows + twelve), 3);
+      z[i] = change(_mm512_insertf32x4(v, _mm_loadu_ps(rows + twelve), 3));
     }
     const __m512 a = low_pairs(z[0], z[1]), b = high_pairs(z[0], z[1]);
     const __m512 c = low_pairs(z[2], z[3]), e = high_pairs(z[2], z[3]);
@@ -86,6 +114,7 @@ struct Vectors {
  private:
   static constexpr __mmask16 kAll = 0xFFFF;
 
+  static Ints load_ints_any(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   template <int kOrder>
   static Floats quarters(Floats a, Floats b) {
     return _mm512_maskz_shuffle_f32x4(kAll, a, b, kOrder);
@@ -101,29 +130,13 @@ struct Vectors {
   static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
 };
 
-// Half as wide, what short rows need.
-struct ShortVectors {
-  static constexpr int kLanes = 8;
-  using Floats = __m256;
-
-  static Floats load(const float* p) { return _mm256_load_ps(p); }
-  static Floats load_any(const float* p) { return _mm256_loadu_ps(p); }
+// Half as wide: what short rows need.
+struct ShortVectors : EightLanes {
   static Floats load_first(const float* p, int count) {
     return _mm256_maskz_loadu_ps(first(count), p);
   }
-  static void store(float* p, Floats v) { _mm256_store_ps(p, v); }
-  static void store_any(float* p, Floats v) { _mm256_storeu_ps(p, v); }
   static void store_first(float* p, Floats v, int count) {
     _mm256_mask_storeu_ps(p, first(count), v);
-  }
-  static Floats all(float v) { return _mm256_set1_ps(v); }
-  static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
-  static Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
-  static Floats add_product(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
-  static float sum(Floats v) {
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
   }
 
  private:

@@ -13,6 +13,7 @@ namespace {
 
 struct Vectors {
   static constexpr int kLanes = 4;
+  static constexpr bool kComparesBytes = false;
 #if defined(__aarch64__)
   static constexpr int kRowVectors = 4;  // 32 registers
 #else
@@ -84,6 +85,16 @@ struct Vectors {
     return found;
   }
   static Ints choose(Mask m, Ints yes, Ints no) { return (m & yes) | (~m & no); }
+  static Floats magnitude(Floats v) { return most(v, -v); }
+  // `v` with `low` in place of the bits in kBits.
+  template <std::int32_t kBits>
+  static Floats with_last_bits(Floats v, Ints low) {
+    return floats_of((ints_of(v) & ~kBits) | low);
+  }
+  template <std::int32_t kBits>
+  static Ints last_bits(Floats v) {
+    return ints_of(v) & kBits;
+  }
   static float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
   // The sum of each of 4 vectors, in its lane.
@@ -91,9 +102,14 @@ struct Vectors {
     return Floats{sum(v[0]), sum(v[1]), sum(v[2]), sum(v[3])};
   }
 
-  static void transpose4(const float* rows, std::int64_t stride, Floats out[4]) {
-    const Floats r0 = load_any(rows), r1 = load_any(rows + stride);
-    const Floats r2 = load_any(rows + 2 * stride), r3 = load_any(rows + 3 * stride);
+  static Floats repeat4(const float* p) { return load_any(p); }
+
+  // As in EightLanes.
+  template <typename Change>
+  static void transpose4(const float* rows, std::int64_t stride, const Change& change,
+                         Floats out[4]) {
+    const Floats r0 = change(load_any(rows)), r1 = change(load_any(rows + stride));
+    const Floats r2 = change(load_any(rows + 2 * stride)), r3 = change(load_any(rows + 3 * stride));
     const Floats a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
     const Floats b = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
     const Floats c = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
@@ -106,12 +122,16 @@ struct Vectors {
 
  private:
   static Floats pick(Ints m, Floats yes, Floats no) {
-    Ints a, b;
-    std::memcpy(&a, &yes, sizeof a);
-    std::memcpy(&b, &no, sizeof b);
-    a = choose(m, a, b);
+    return floats_of(choose(m, ints_of(yes), ints_of(no)));
+  }
+  static Ints ints_of(Floats v) {
+    Ints bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    return bits;
+  }
+  static Floats floats_of(Ints bits) {
     Floats v;
-    std::memcpy(&v, &a, sizeof v);
+    std::memcpy(&v, &bits, sizeof v);
     return v;
   }
 };

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 
 namespace emulated {
 
@@ -179,6 +180,61 @@ inline __m512i exclusive_or(__m512i a, __m512i b) {
 inline __m512i either(__m512i a, __m512i b) {
   return each_int([&](int i) { return at(a, i) | at(b, i); });
 }
+inline __m512i both(__m512i a, __m512i b) {
+  return each_int([&](int i) { return at(a, i) & at(b, i); });
+}
+inline __m512 magnitude(__m512 v) {
+  return each([&](int i) { return std::fabs(at(v, i)); });
+}
+// Bit by bit, the one of `table` that the bits of a, b and c number.
+inline __m512i table_lookup(__m512i a, __m512i b, __m512i c, unsigned table) {
+  return each_int([&](int i) {
+    std::uint32_t result = 0;
+    for (int bit = 0; bit < 32; ++bit) {
+      const unsigned row =
+          (at(a, i) >> bit & 1) << 2 | (at(b, i) >> bit & 1) << 1 | (at(c, i) >> bit & 1);
+      result |= (table >> row & 1) << bit;
+    }
+    return result;
+  });
+}
+inline __m512 repeat_quarter(__mmask16, __m128 v) {
+  return each([&](int i) { return v[i % 4]; });
+}
+// Per quarter, the elements of a and then those of b, half as wide and saturated.
+template <typename Wide, typename Narrow>
+__m512i narrowed(__m512i a, __m512i b) {
+  constexpr int kWide = 64 / sizeof(Wide), kQuarter = kWide / 4;
+  Wide from[2][kWide];
+  std::memcpy(from[0], &a, sizeof a);
+  std::memcpy(from[1], &b, sizeof b);
+  Narrow to[2 * kWide];
+  for (int i = 0; i < 2 * kWide; ++i) {
+    const int within = i % (2 * kQuarter);
+    const Wide v = from[within / kQuarter][i / (2 * kQuarter) * kQuarter + within % kQuarter];
+    constexpr Wide kMost = std::numeric_limits<Narrow>::max(), kLeast = -kMost - 1;
+    to[i] = static_cast<Narrow>(v > kMost ? kMost : v < kLeast ? kLeast : v);
+  }
+  return as<__m512i>(to);
+}
+inline std::uint64_t equal_bytes(__m512i a, __m512i b) {
+  char of_a[64], of_b[64];
+  std::memcpy(of_a, &a, sizeof a);
+  std::memcpy(of_b, &b, sizeof b);
+  std::uint64_t mask = 0;
+  for (int i = 0; i < 64; ++i) mask |= static_cast<std::uint64_t>(of_a[i] == of_b[i]) << i;
+  return mask;
+}
+inline __m512i set1_byte(char v) {
+  __m512i all;
+  std::memset(&all, v, sizeof all);
+  return all;
+}
+inline __m512i loadu_ints(const void* p) {
+  __m512i v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
 inline __m512i shift_left(__mmask16, __m512i v, unsigned count) {
   return each_int([&](int i) { return at(v, i) << count; });
 }
@@ -224,13 +280,19 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #undef _mm512_maskz_shuffle_f32x4
 #undef _mm512_maskz_slli_epi32
 #undef _mm512_shuffle_ps
+#undef _mm512_ternarylogic_epi32
+#undef _mm512_cmpeq_epi8_mask
 #define __m512bh emulated::Halves
 #define _mm256_mask_storeu_ps emulated::mask_storeu_short
 #define _mm256_maskz_loadu_ps emulated::maskz_loadu_short
+#define _mm512_abs_ps emulated::magnitude
 #define _mm512_add_ps emulated::add
+#define _mm512_and_si512 emulated::both
 #define _mm512_castps128_ps512 emulated::widen
+#define _mm512_castps_si512 emulated::as<__m512i>
 #define _mm512_castsi512_ps emulated::as<__m512>
 #define _mm512_cmp_ps_mask emulated::compare
+#define _mm512_cmpeq_epi8_mask emulated::equal_bytes
 #define _mm512_cvtneps_pbh emulated::round_to_halves
 #define _mm512_dpbf16_ps emulated::add_half_products
 #define _mm512_fmadd_ps emulated::fmadd
@@ -239,8 +301,10 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #define _mm512_load_ps(p) emulated::loadu(emulated::aligned(p))
 #define _mm512_load_si512 emulated::load_ints
 #define _mm512_loadu_ps emulated::loadu
+#define _mm512_loadu_si512 emulated::loadu_ints
 #define _mm512_mask_mov_epi32 emulated::choose
 #define _mm512_mask_storeu_ps emulated::mask_storeu
+#define _mm512_maskz_broadcast_f32x4 emulated::repeat_quarter
 #define _mm512_maskz_cvtepu16_epi32 emulated::widen_halves
 #define _mm512_maskz_extractf32x8_ps emulated::half
 #define _mm512_maskz_loadu_ps emulated::maskz_loadu
@@ -254,7 +318,10 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #define _mm512_maskz_unpacklo_ps emulated::low_pairs
 #define _mm512_mul_ps emulated::mul
 #define _mm512_or_si512 emulated::either
+#define _mm512_packs_epi16 emulated::narrowed<std::int16_t, std::int8_t>
+#define _mm512_packs_epi32 emulated::narrowed<std::int32_t, std::int16_t>
 #define _mm512_set1_epi32 emulated::set1_int
+#define _mm512_set1_epi8 emulated::set1_byte
 #define _mm512_set1_ps emulated::set1
 #define _mm512_setzero_ps() emulated::set1(0.0f)
 #define _mm512_setzero_si512() emulated::set1_int(0)
@@ -263,4 +330,5 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #define _mm512_store_si512 emulated::store_ints
 #define _mm512_storeu_ps(p, v) emulated::mask_storeu(p, 0xFFFF, v)
 #define _mm512_sub_ps emulated::sub
+#define _mm512_ternarylogic_epi32 emulated::table_lookup
 #define _mm512_xor_si512 emulated::exclusive_or
