@@ -37,7 +37,8 @@ void sum_quads(const Quad (&quads)[kCodes], float* sums) {
     Quad z[4];
     turn(at(0), at(1), at(2), at(3), z);
     const Quad total = (z[0] + z[2]) + (z[1] + z[3]);
-    std::memcpy(sums + first, &total, sizeof(float) * static_cast<std::size_t>(std::min(kCodes - first, 4)));
+    const auto count = static_cast<std::size_t>(std::min(kCodes - first, 4));
+    std::memcpy(sums + first, &total, count * sizeof(float));
   }
 }
 
@@ -189,9 +190,13 @@ void set_bounds(CodebookPanels& panels) {
   panels.bound_constant = static_cast<float>(1.02 * kRoundoff * (1.25 * dim + 16.0) * square);
   panels.bound_linear = static_cast<float>(2.04 * kRoundoff * (dim + 10.0) * radius);
   panels.bound_square = static_cast<float>((dim + 8.0) * 0x1p-50);
+  // |y| <= (|y|^2 / radius + radius) / 2
+  const double linear = 0.501 * static_cast<double>(panels.bound_linear);
+  panels.bound_rootless_constant = static_cast<float>(1.001 * panels.bound_constant + linear * radius);
+  panels.bound_rootless = static_cast<float>(1.001 * panels.bound_square + linear / radius);
   // Outside this range underflow or overflow could outgrow the roundings that are counted.
   if (!(radius >= 0.25 && radius <= 0x1p40) || panels.dim > kMaxCertifiedDim) {
-    panels.bound_constant = kInfinity;
+    panels.bound_constant = panels.bound_rootless_constant = kInfinity;
   }
   if (panels.dim > kMaxCertifiedDim) panels.direct_absolute = kInfinity;
 }

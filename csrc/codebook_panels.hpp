@@ -38,11 +38,13 @@ struct CodebookPanels {
   float brief_residual = 0.0f;
 
   // The score of the expanded form is safe within bound_constant + bound_linear |y| +
-  // bound_square |y|^2 of the best one, that of the direct form within relative * best + absolute.
-  // Infinite where nothing can be promised.
+  // bound_square |y|^2 of the best one, and so within bound_rootless_constant + bound_rootless |y|^2;
+  // that of the direct form within relative * best + absolute. Infinite where nothing can be promised.
   float bound_constant = 0.0f;
   float bound_linear = 0.0f;
   float bound_square = 0.0f;
+  float bound_rootless_constant = 0.0f;
+  float bound_rootless = 0.0f;
   float direct_relative = 0.0f;
   float direct_absolute = 0.0f;
 

@@ -71,6 +71,7 @@ class FetchAhead {
     const float* const tile = memory + first * stride;
     const std::int64_t offset = request_.plan.input_offsets[static_cast<std::size_t>(quantizer)];
     if (!in_step_ || apart(stride)) return {tile + offset, stride, rows};
+    if (stride == request_.plan.input_width) return {tile + rows * offset, 0, rows};
     // Of rows up to a line apart, the last few elements of each share stay out.
     return {tile + rows * offset * stride / request_.plan.input_width, 0, rows};
   }

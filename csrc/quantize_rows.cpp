@@ -129,9 +129,10 @@ class Run {
     }
     for (std::int64_t first = 0; first < request_.num_rows; first += step) {
       const std::int64_t end = std::min(first + step, request_.num_rows);
+      step_begin_ = first;
       for (QuantizerJob& job : work_.jobs) {
         for (std::int64_t begin = first; begin < end;) {
-          const std::int64_t chunk = begin / job.chunk_rows;
+          const std::int64_t chunk = job.chunks == 1 ? 0 : begin / job.chunk_rows;
           const std::int64_t stop = std::min(end, (chunk + 1) * job.chunk_rows);
           if (begin == chunk * job.chunk_rows) begin_chunk(job, chunk);
           run_rows(job, chunk, begin, stop, 0);
@@ -212,7 +213,7 @@ class Run {
   // Where the codes of rows from `first` on go.
   std::int32_t* chosen_of(const QuantizerJob& job, std::int64_t first, int thread) const {
     if (writes_together()) {
-      return work_.chosen(0) + job.quantizer * work_.step_rows + first % work_.step_rows;
+      return work_.chosen(0) + job.quantizer * work_.step_rows + (first - step_begin_);
     }
     return job.chosen != nullptr ? job.chosen + first : work_.chosen(thread);
   }
@@ -271,6 +272,7 @@ class Run {
   const StepResults results_;
   QuantizerJobs work_;
   const FetchAhead ahead_;
+  std::int64_t step_begin_ = 0;
   std::atomic<std::int64_t> outside_{-1};
 };
 

@@ -105,10 +105,18 @@ QuantizerJobs::QuantizerJobs(const QuantizeRequest& request, const QuantizeOutpu
     max_codes_ = std::max(max_codes_, std::min(job.chunk_rows, request.num_rows));
   }
   threads = total < kParallelCost ? 1 : std::max(request.threads, 1);
+  direct_ = std::make_unique<LazyDirect[]>(jobs.size());
   if (threads == 1 && request.plan.weight_size <= kSmallBank) {
     step_rows = rows_in_step(request);
     if (count > 1) max_codes_ = count * step_rows;
+  } else {
+    share_out(chunks);
   }
+  floats = placed(request, nullptr);
+}
+
+// Orders the jobs and lists the chunks of those that are cut.
+void QuantizerJobs::share_out(std::size_t chunks) {
   order.resize(jobs.size());
   for (std::size_t j = 0; j < jobs.size(); ++j) order[j] = static_cast<std::int32_t>(j);
   std::stable_sort(order.begin(), order.end(), [this](std::int32_t a, std::int32_t b) {
@@ -124,8 +132,6 @@ QuantizerJobs::QuantizerJobs(const QuantizeRequest& request, const QuantizeOutpu
     ++cut;
     for (std::int32_t c = 0; c < static_cast<std::int32_t>(job.chunks); ++c) tasks.push_back({j, c});
   }
-  direct_ = std::make_unique<LazyDirect[]>(jobs.size());
-  floats = placed(request, nullptr);
 }
 
 // Hands out the memory, or only counts its floats where there is none yet.

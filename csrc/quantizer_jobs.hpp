@@ -61,16 +61,17 @@ class QuantizerJobs {
   void place(const QuantizeRequest& request, float* memory) { (void)placed(request, memory); }
 
   std::vector<QuantizerJob> jobs;
+  // Of jobs that threads share out; empty in step.
   std::vector<std::int32_t> order;  // whole jobs first, the heaviest first among them
   std::vector<ChunkTask> tasks;     // chunks of the other jobs, the heaviest first
   std::int64_t cut = 0;             // number of those jobs, the last ones of `order`
   int threads = 1;                  // 1 for small problems
-  // On one thread all quantizers of a small bank take so many rows before any takes the next ones: a cache
-  // line that two of them share is brought in once. 0: each takes its own rows by itself.
+  // On one thread all quantizers of a small bank take so many rows before any takes the next ones: a
+  // cache line that two of them share is brought in once. 0: each takes all rows at a go.
   std::int64_t step_rows = 0;
   std::int64_t floats = 0;
 
-  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk or, in step,
+  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk; in step,
   // per quantizer and row of a step.
   float* tile(int thread) const { return scratch_ + thread * scratch_floats_; }
   std::int32_t* chosen(int thread) const {
@@ -78,6 +79,7 @@ class QuantizerJobs {
   }
 
  private:
+  void share_out(std::size_t chunks);
   std::int64_t placed(const QuantizeRequest& request, float* memory);
 
   std::unique_ptr<LazyDirect[]> direct_;

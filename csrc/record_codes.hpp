@@ -10,6 +10,9 @@ namespace spinlock {
 // Codes of rows as they are handed out: 64 bits wide, 0 for a row that is skipped (a code below 0).
 
 inline std::int64_t count_skipped(const std::int32_t* chosen, std::int64_t rows) {
+  std::int32_t signs = 0;
+  for (std::int64_t i = 0; i < rows; ++i) signs |= chosen[i];
+  if (signs >= 0) return 0;
   std::int64_t skipped = 0;
   for (std::int64_t i = 0; i < rows; ++i) skipped += chosen[i] < 0;
   return skipped;
@@ -49,8 +52,7 @@ inline void write_block(const std::int32_t* chosen, std::int64_t stride, std::in
   put(3, b, d, std::false_type());
 }
 
-// The codes of `width` quantizers, from one to the next `stride` elements: rows side by side, whole cache
-// lines at a time.
+// The codes of `width` quantizers, from one to the next `stride` elements: whole rows, side by side.
 inline void write_rows(const std::int32_t* chosen, std::int64_t stride, std::int64_t rows,
                        std::int64_t* indices, std::int64_t width) {
   const std::int64_t fours = width / 4 * 4, whole = rows / 4 * 4;

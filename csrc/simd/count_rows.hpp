@@ -9,8 +9,8 @@
 namespace spinlock {
 namespace {
 
-// Up to so many codes, 64 rows as bytes are compared with each of them: a table in memory waits for the
-// row before that had the same code.
+// Up to so many codes, 64 rows as bytes are compared with each of them: a table in memory waits for
+// the row before that had the same code.
 constexpr std::int64_t kComparedCodes = 64;
 
 // As many rows from the first one on as that is done for.

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 // What eight lanes do alike with AVX2 and with AVX-512, which have masks of their own. Included by
-// translation units compiled for either; the anonymous namespace keeps what is compiled with their flags
-// out of every other one.
+// translation units compiled for either; the anonymous namespace keeps what is compiled with their
+// flags out of every other one.
 namespace spinlock {
 namespace {
 
@@ -38,8 +38,8 @@ struct EightLanes {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(four), four, 1);
   }
 
-  // Dims 0 .. 3 of kLanes rows that lie `stride` elements apart, one vector per dim; `change` is applied
-  // to vectors of four dims of some rows.
+  // Dims 0 .. 3 of kLanes rows that lie `stride` elements apart, one vector per dim; `change` is
+  // applied to vectors of four dims of some rows.
   template <typename Change>
   static void transpose4(const float* rows, std::int64_t stride, const Change& change,
                          Floats out[4]) {

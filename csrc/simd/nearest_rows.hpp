@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
+#include "simd/expanded_rows.hpp"
 #include "simd/few_rows.hpp"
 #include "simd/row_tile.hpp"
-#include "simd/score_tile.hpp"
 #include "simd/truth.hpp"
 #ifdef SPINLOCK_BRIEF
 #include "simd/brief_rows.hpp"
@@ -15,7 +15,6 @@
 namespace spinlock {
 namespace {
 
-constexpr std::int64_t kManyCodes = 256;
 // A tile with more undecided rows than this goes to the direct form, and so do the next ones.
 constexpr int kMaxUndecided = kRows / 8;
 constexpr int kDirectTiles = 32;
@@ -43,7 +42,8 @@ class NearestRows {
       : panels_(panels),
         direct_(direct),
         tile_(memory),
-        copies_{memory + kRows * panels.dim, panels.dim}
+        copies_{memory + kRows * panels.dim, panels.dim},
+        expanded_(panels, ranking_)
 #ifdef SPINLOCK_BRIEF
         ,
         brief_(panels, memory + 2 * kRows * panels.dim)
@@ -52,46 +52,52 @@ class NearestRows {
   }
 
   void run(const Rows& rows, std::int32_t* out) {
-    for (std::int64_t first = 0; first < rows.count; first += kRows) {
-      const std::int64_t count = rows.count - first < kRows ? rows.count - first : kRows;
-      const Rows part = rows.part(first, count);
-#ifdef SPINLOCK_BRIEF
-      if (panels_.brief != nullptr && count == kRows && !direct_.brief.take()) {
-        if (brief_tile(part, out + first)) {
-          while (undecided_.count >= kRows) flush_undecided();
-          while (close_.count >= kRows) flush_close();
-          continue;
-        }
-        direct_.brief.set(kDirectTiles);
+    if (rows.count <= kRows) {
+      tile(rows, out);
+    } else {
+      for (std::int64_t first = 0; first < rows.count; first += kRows) {
+        const std::int64_t left = rows.count - first;
+        tile(rows.part(first, left < kRows ? left : kRows), out + first);
       }
-#endif
-      const bool passed = direct_.expanded.take();
-      if (passed || !expanded_tile(part, out + first)) {
-        if (!passed) direct_.expanded.set(kDirectTiles);
-        direct_tile(copies_.in_whole_vectors(part),
-                    [&](int i) { return part.data + i * part.stride; },
-                    [&](int i) { return out + first + i; });
-      }
-      while (undecided_.count >= kRows) flush_undecided();
-      while (close_.count >= kRows) flush_close();
     }
     while (undecided_.count > 0 && !few_alone(undecided_)) flush_undecided();
     while (close_.count > 0 && !few_alone(close_)) flush_close();
   }
 
  private:
+  void tile(const Rows& rows, std::int32_t* out) {
+#ifdef SPINLOCK_BRIEF
+    if (panels_.brief != nullptr && rows.count == kRows && !direct_.brief.take()) {
+      if (brief_tile(rows, out)) return flush_full();
+      direct_.brief.set(kDirectTiles);
+    }
+#endif
+    const bool passed = direct_.expanded.take();
+    if (passed || !expanded_tile(rows, out)) {
+      if (!passed) direct_.expanded.set(kDirectTiles);
+      Rows copies;
+      direct_tile(copies_.in_whole_vectors(rows, copies),
+                  [&](int i) { return rows.data + i * rows.stride; },
+                  [out](int i) { return out + i; });
+    }
+    flush_full();
+  }
+
+  void flush_full() {
+    while (undecided_.count >= kRows) flush_undecided();
+    while (close_.count >= kRows) flush_close();
+  }
+
   // What comes next, if it is lines side by side for a scan that has room for them, and no longer for
   // who loads the rows.
-  const float* lines_to_fetch(Rows& rows) const {
+  const float* lines_to_fetch(const Rows& rows) const {
     const bool side_by_side = rows.next.stride == 0 && rows.next.rows == kRows;
-    if (!side_by_side || rows.count != kRows || panels_.kept >= kManyCodes) return nullptr;
-    const float* const lines = rows.next.data;
-    rows.next = {};
-    return lines;
+    const bool room = rows.count == kRows && panels_.kept < kManyCodes;
+    return side_by_side && room ? rows.next.data : nullptr;
   }
 
   // The last rows of a queue one by one, where that costs less than a vector of them.
-  bool few_alone(Queue& queue) {
+  __attribute__((noinline)) bool few_alone(Queue& queue) {
     if (queue.count * (panels_.dim + 40) > 16 * panels_.dim) return false;
     for (int i = 0; i < queue.count; ++i) {
       nearest_one(panels_, queue.row[i], tile_, queue.out[i]);
@@ -100,41 +106,15 @@ class NearestRows {
     return true;
   }
 
-  // What the expanded form may be off by, for the best code and for any other together.
-  Floats margin(Floats squares) const {
-    const Floats linear = V::add_product(V::all(panels_.bound_linear), V::square_root(squares),
-                                         V::all(panels_.bound_constant));
-    return V::add_product(V::all(panels_.bound_square), squares, linear);
-  }
-
   // Expanded form; false, with nothing kept, if too many rows are undecided.
   bool expanded_tile(const Rows& rows, std::int32_t* out) {
     alignas(64) float squares[kRows];
     const auto count = static_cast<int>(rows.count);
-    Rows loaded = copies_.in_whole_vectors(rows);
-    const float* const next = lines_to_fetch(loaded);
-    load_tile<true>(loaded, panels_, tile_, squares);
-    for (int r = 0; r < count; r += V::kLanes) {
-      V::store(ranking_.margin + r, margin(V::load(squares + r)));
-    }
-    const bool few = panels_.kept <= kFewCodes;
-    if (few) {
-      rank_few(count, next);
-    } else {
-      rank<false>(count, next);
-    }
-    std::uint64_t undecided = 0;
-    for (int r = 0; r < count; r += V::kLanes) {
-      const Floats best = V::load(ranking_.best + r);
-      Floats within = V::add(best, V::load(ranking_.margin + r));
-      if (few) {
-        within = V::add_product(V::magnitude(best), V::all(kPositionShare), within);
-        V::store_ints(ranking_.position + r, V::last_bits<kFewCodes - 1>(best));
-      }
-      const V::Mask open = V::not_above(V::load(ranking_.second + r), within);
-      undecided |= static_cast<std::uint64_t>(V::bits(open)) << r;
-    }
-    if (count < kRows) undecided &= (std::uint64_t{1} << count) - 1;
+    Rows copies;
+    const float* const next = lines_to_fetch(rows);
+    load_tile<true>(copies_.in_whole_vectors(rows, copies), panels_, tile_, squares,
+                    next == nullptr);
+    std::uint64_t undecided = expanded_.rank(tile_, squares, count, next);
     if (__builtin_popcountll(undecided) > kMaxUndecided) return false;
     write(count, out);
     for (; undecided != 0; undecided &= undecided - 1) {
@@ -160,7 +140,7 @@ class NearestRows {
       const Floats s = V::load(squares + r), rest = V::load(brief_.residual + r);
       const Floats reach = V::add(V::square_root(s), rest);
       const Floats rounded = V::add_product(rest, radius, V::multiply(reach, lost));
-      V::store(ranking_.margin + r, V::add(margin(s), rounded));
+      V::store(ranking_.margin + r, V::add(expanded_.margin(s), rounded));
     }
     const std::int64_t groups = brief_.scan(ranking_.margin);
     // Rows without a finite bound go elsewhere at once.
@@ -188,14 +168,13 @@ class NearestRows {
   void direct_tile(const Rows& rows, const Row& row, const Out& out) {
     direct_.need(panels_);
     const auto count = static_cast<int>(rows.count);
-    Rows loaded = rows;
-    const float* const next = lines_to_fetch(loaded);
-    load_tile<false>(loaded, panels_, tile_, nullptr);
+    const float* const next = lines_to_fetch(rows);
+    load_tile<false>(rows, panels_, tile_, nullptr, next == nullptr);
     ranking_.relative = panels_.direct_relative;
     for (int r = 0; r < kRows; r += V::kLanes) {
       V::store(ranking_.margin + r, V::all(panels_.direct_absolute));
     }
-    rank<true>(count, next);
+    rank_codes<true>(panels_, tile_, count, next, ranking_);
     for (int i = 0; i < count; ++i) {
       const float best = ranking_.best[i];
       const float within = best + (best * panels_.direct_relative + panels_.direct_absolute);
@@ -209,7 +188,7 @@ class NearestRows {
     }
   }
 
-  void flush_undecided() {
+  __attribute__((noinline)) void flush_undecided() {
     const int count = undecided_.count < kRows ? undecided_.count : kRows;
     undecided_.count -= count;
     const float* const* const row = undecided_.row + undecided_.count;
@@ -220,7 +199,7 @@ class NearestRows {
   }
 
   // Lists the codes within each row's limit and compares them in the form of the truth.
-  void flush_close() {
+  __attribute__((noinline)) void flush_close() {
     const int count = close_.count < kRows ? close_.count : kRows;
     close_.count -= count;
     const float* const* const row = close_.row + close_.count;
@@ -258,33 +237,15 @@ class NearestRows {
     }
   }
 
-  template <bool kDirect>
-  void rank(int count, const float* next) {
-    ranking_.clear();
-    if (panels_.kept >= kManyCodes) {
-      scan<kDirect, false>(panels_, tile_, count, next, Rank<true, kDirect>{ranking_});
-    } else if (next == nullptr) {
-      scan<kDirect, false>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
-    } else {
-      scan<kDirect, true>(panels_, tile_, count, next, Rank<false, kDirect>{ranking_});
-    }
-  }
-
-  // The expanded form for up to kFewCodes codes.
-  void rank_few(int count, const float* next) {
-    ranking_.clear();
-    if (next == nullptr) {
-      scan<false, false>(panels_, tile_, count, next, RankFew{ranking_});
-    } else {
-      scan<false, true>(panels_, tile_, count, next, RankFew{ranking_});
-    }
-  }
-
   void write(int count, std::int32_t* out) const {
-    if (panels_.ids == nullptr) {
-      for (int i = 0; i < count; ++i) out[i] = ranking_.position[i];
-    } else {
+    if (panels_.ids != nullptr) {
       for (int i = 0; i < count; ++i) out[i] = panels_.ids[ranking_.position[i]];
+    } else if (count < kRows) {
+      for (int i = 0; i < count; ++i) out[i] = ranking_.position[i];
+    } else {  // compilers take a loop for one long copy, which is slow to begin
+      for (int r = 0; r < kRows; r += V::kLanes) {
+        V::store_ints_any(out + r, V::load_ints(ranking_.position + r));
+      }
     }
   }
 
@@ -293,6 +254,7 @@ class NearestRows {
   float* tile_;
   RowCopies copies_;
   Ranking ranking_;
+  const ExpandedRows expanded_;
   Candidates candidates_;
   Queue undecided_;
   Queue close_;

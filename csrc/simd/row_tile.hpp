@@ -35,11 +35,13 @@ struct RowCopies {
   float* memory;
   std::int64_t dim;
 
-  // The rows as they are, if they fill their vectors.
-  Rows in_whole_vectors(const Rows& rows) const {
+  // The rows as they are, if they fill their vectors; otherwise `copies` says where they are copied to. By
+  // reference: vectors of a Rows that was just written member by member take dozens of cycles to read.
+  const Rows& in_whole_vectors(const Rows& rows, Rows& copies) const {
     if (rows.count % V::kLanes == 0) return rows;
     for (std::int64_t i = 0; i < rows.count; ++i) copy(rows.data + i * rows.stride, i);
-    return filled(rows.count);
+    copies = filled(rows.count);
+    return copies;
   }
 
   Rows of(const float* const* rows, int count) const {
@@ -81,30 +83,37 @@ SPINLOCK_INLINE void load_four(const float* rows, std::int64_t stride, Floats sc
   }, v);
 }
 
-// The first 4 * fours dims; |.|^2 of them is added to `squares`. A function of its own: within a larger
-// one addresses do not stay in registers.
+// 4 * fours dims of `count` rows, whole vectors of them; |.|^2 is added to `squares`. A function of its
+// own: within a larger one addresses do not stay in registers.
 template <bool kCentred>
-__attribute__((noinline)) void load_fours(const float* rows, std::int64_t stride, float scale,
-                                          const float* offsets, std::int64_t fours, float* to,
-                                          float* squares) {
-  const Floats all_scale = V::all(scale);
-  // Two sums: one chain of additions would set the pace.
-  Floats square[2] = {V::all(0.0f), V::all(0.0f)};
-  for (std::int64_t d = 0; d < 4 * fours; d += 4, rows += 4, to += 4 * kTogether) {
-    Floats v[4];
-    load_four<kCentred>(rows, stride, all_scale, kCentred ? offsets + d : nullptr, v);
-    SPINLOCK_UNROLL
-    for (int j = 0; j < 4; ++j) {
-      V::store(to + j * kTogether, v[j]);
-      if constexpr (kCentred) square[j % 2] = V::add_product(v[j], v[j], square[j % 2]);
+__attribute__((noinline)) void load_fours(const float* rows, std::int64_t stride, std::int64_t count,
+                                          const CodebookPanels& panels, std::int64_t first_dim,
+                                          std::int64_t fours, float* tile, float* squares) {
+  const Floats scale = V::all(panels.scale);
+  const float* const offsets = kCentred ? panels.offset + first_dim : nullptr;
+  for (std::int64_t r = 0; r < count; r += V::kLanes, rows += V::kLanes * stride) {
+    // Two sums: one chain of additions would set the pace.
+    Floats square[2] = {V::all(0.0f), V::all(0.0f)};
+    float* to = tile + in_tile(static_cast<int>(r), panels.dim) + first_dim * kTogether;
+    const float* from = rows + first_dim;
+    for (std::int64_t d = 0; d < 4 * fours; d += 4, from += 4, to += 4 * kTogether) {
+      Floats v[4];
+      load_four<kCentred>(from, stride, scale, kCentred ? offsets + d : nullptr, v);
+      SPINLOCK_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        V::store(to + j * kTogether, v[j]);
+        if constexpr (kCentred) square[j % 2] = V::add_product(v[j], v[j], square[j % 2]);
+      }
     }
-  }
-  if constexpr (kCentred) {
-    V::store(squares, V::add(V::load(squares), V::add(square[0], square[1])));
+    if constexpr (kCentred) {
+      Floats sum = V::add(square[0], square[1]);
+      if (first_dim > 0) sum = V::add(V::load(squares + r), sum);
+      V::store(squares + r, sum);
+    }
   }
 }
 
-// The last `rest` dims, fewer than four.
+// The last `rest` dims of V::kLanes rows, fewer than four.
 template <bool kCentred>
 void load_rest(const float* rows, std::int64_t stride, const CodebookPanels& panels, int rest,
                float* to, float* squares) {
@@ -128,37 +137,46 @@ void load_rest(const float* rows, std::int64_t stride, const CodebookPanels& pan
   }
 }
 
-// A tile of up to kRows rows, times scale and, if centred, moved by the offsets; |.|^2 of each goes to
-// `squares` then. Rows are read in whole vectors, of which those that fill up the last one must exist.
+// All dims in fours, and lines of what comes next with each cache line of the rows: all of them at
+// once would wait for each other.
 template <bool kCentred>
-void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile, float* squares) {
+__attribute__((noinline)) void load_fetching(const Rows& rows, const CodebookPanels& panels,
+                                             float* tile, float* squares) {
   const std::int64_t dim = panels.dim, stride = rows.stride;
   const Upcoming next = rows.next;
   const bool stretch = next.stride == 0;
   const std::int64_t line_stride = stretch ? kLine : next.stride;
-  for (int r = 0; r < rows.count; r += V::kLanes) {
-    const float* const first = rows.data + r * stride;
-    float* const to = tile + in_tile(r, dim);
-    float* const square = kCentred ? squares + r : nullptr;
-    if constexpr (kCentred) V::store(square, V::all(0.0f));
-    const bool fetches = r + V::kLanes <= next.rows;
-    // What comes next, a few lines at a time: all at once would wait for each other.
-    const std::int64_t some = fetches ? kLine : dim;
-    for (std::int64_t begin = 0; begin < dim; begin += some) {
-      const std::int64_t width = some < dim - begin ? some : dim - begin;
-      if (fetches) {
-        const auto lines =
-            static_cast<int>(stretch ? (width * V::kLanes + kLine - 1) / kLine : V::kLanes);
+  for (std::int64_t begin = 0; begin < dim; begin += kLine) {
+    const std::int64_t width = kLine < dim - begin ? kLine : dim - begin;
+    const auto lines =
+        static_cast<int>(stretch ? (width * V::kLanes + kLine - 1) / kLine : V::kLanes);
+    for (int r = 0; r < rows.count; r += V::kLanes) {
+      if (r + V::kLanes <= next.rows) {
         const float* line =
             next.data + (stretch ? begin * next.rows + r * width : begin + r * next.stride);
         for (int i = 0; i < lines; ++i, line += line_stride) __builtin_prefetch(line, 0, 2);
       }
-      load_fours<kCentred>(first + begin, stride, panels.scale,
-                           kCentred ? panels.offset + begin : nullptr, width / 4,
-                           to + begin * kTogether, square);
+      load_fours<kCentred>(rows.data + r * stride, stride, V::kLanes, panels, begin, width / 4,
+                           tile + in_tile(r, dim), kCentred ? squares + r : nullptr);
     }
-    const auto rest = static_cast<int>(dim % 4);
-    if (rest != 0) load_rest<kCentred>(first, stride, panels, rest, to, square);
+  }
+}
+
+// A tile of up to kRows rows, times scale and, if centred, moved by the offsets; |.|^2 of each goes to
+// `squares` then. Rows are read in whole vectors: those that fill up the last one must exist.
+template <bool kCentred>
+SPINLOCK_INLINE void load_tile(const Rows& rows, const CodebookPanels& panels, float* tile,
+                               float* squares, bool fetches = true) {
+  if (fetches && rows.next.rows > 0) {
+    load_fetching<kCentred>(rows, panels, tile, squares);
+  } else {
+    load_fours<kCentred>(rows.data, rows.stride, rows.count, panels, 0, panels.dim / 4, tile,
+                         squares);
+  }
+  const auto rest = static_cast<int>(panels.dim % 4);
+  for (int r = 0; rest != 0 && r < rows.count; r += V::kLanes) {
+    load_rest<kCentred>(rows.data + r * rows.stride, rows.stride, panels, rest,
+                        tile + in_tile(r, panels.dim), kCentred ? squares + r : nullptr);
   }
 }
 

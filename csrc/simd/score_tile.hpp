@@ -10,8 +10,8 @@
 namespace spinlock {
 namespace {
 
-// Codes whose positions fit into 5 bits of a score. That changes a score by 31 units in the last place at
-// most, and each of two by a little less than half of this times itself.
+// Codes whose positions fit into 5 bits of a score. That changes a score by 31 units in the last place
+// at most, and each of two by a little less than half of this times itself.
 constexpr std::int64_t kFewCodes = 32;
 constexpr float kPositionShare = 0x1p-17f;
 
@@ -123,8 +123,8 @@ struct Rank {
   }
 };
 
-// The same for up to kFewCodes codes: the position takes the place of the last bits of a score, so that the
-// least of them brings its own. Ranking::best and second hold such scores, Ranking::position nothing.
+// The same for up to kFewCodes codes: the position takes the place of the last bits of a score, so that
+// the least of them brings its own. Ranking::best and second hold such scores, position nothing.
 struct RankFew {
   Ranking& ranking;
 

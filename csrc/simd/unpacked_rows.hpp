@@ -132,7 +132,8 @@ class UnpackedRows {
   }
 
   void rank_tile(const Rows& rows) {
-    load_tile<false>(copies_.in_whole_vectors(rows), panels_, memory_, nullptr);
+    Rows copies;
+    load_tile<false>(copies_.in_whole_vectors(rows, copies), panels_, memory_, nullptr);
     ranking_.relative = direct_relative(panels_.dim);
     for (int r = 0; r < kRows; r += V::kLanes) {
       V::store(ranking_.margin + r, V::all(direct_absolute(panels_.dim)));
@@ -279,7 +280,8 @@ class UnpackedRows {
     }
     candidates_.count = 0;
     candidates_.overflow = false;
-    load_tile<false>(copies_.in_whole_vectors(rows), panels_, memory_, nullptr);
+    Rows copies;
+    load_tile<false>(copies_.in_whole_vectors(rows, copies), panels_, memory_, nullptr);
     scan(static_cast<int>(rows.count), Collect{candidates_, static_cast<int>(rows.count)});
     if (candidates_.overflow) return false;
     for (int c = 0; c < candidates_.count; ++c) {

@@ -40,6 +40,9 @@ struct Vectors : EightLanes {
   static void store_ints(std::int32_t* p, Ints v) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(p), v);
   }
+  static void store_ints_any(std::int32_t* p, Ints v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
   static Ints all_ints(std::int32_t v) { return _mm256_set1_epi32(v); }
   static Floats subtract_product(Floats a, Floats b, Floats sum) {
     return _mm256_fnmadd_ps(a, b, sum);

@@ -45,6 +45,7 @@ struct Vectors {
     return v;
   }
   static void store_ints(std::int32_t* p, Ints v) { std::memcpy(p, &v, sizeof v); }
+  static void store_ints_any(std::int32_t* p, Ints v) { store_ints(p, v); }
   static Floats all(float v) { return Floats{v, v, v, v}; }
   static Ints all_ints(std::int32_t v) { return Ints{v, v, v, v}; }
   static Floats add(Floats a, Floats b) { return a + b; }

@@ -102,6 +102,25 @@ def test_few_rows_beside_what_is_not_finite(rows: int, codes: int, copies: int, 
 
 
 @isas
+@pytest.mark.parametrize("nearest", ["first", "last"])
+@pytest.mark.parametrize("codes", [31, 32, 33])
+def test_positions_within_scores(codes: int, nearest: str, isa: str) -> None:
+    """The other of two codes is farther by so little that only its score's last bits say so."""
+    gaps = torch.arange(1, 90) * 2.0**-23
+    layout = CodebookLayout((codes,) * len(gaps), (1,) * len(gaps))
+    between = torch.linspace(-0.5, 0.5, codes - 4)
+    books = torch.tensor([[1 + g, -1 - g, *between, -1.0, 1.0] for g in gaps.tolist()])
+    books = books if nearest == "first" else books.flip(1)
+    weight = torch.from_numpy(layout.pack_codebooks([book[:, None].numpy() for book in books]))
+    # few of them in a tile, or it would be compared in the direct form at once
+    close = torch.cat([torch.linspace(1.35, 1.8, 500)[:, None], between[:15].expand(500, -1)], 1)
+    rows = close.reshape(-1, 1).repeat(1, len(gaps))
+    expected = truth(rows, weight, layout)
+    assert expected[::16].unique().tolist() == [0 if nearest == "first" else codes - 1]
+    assert torch.equal(_cpp.nearest_codes(rows, weight, layout, isa=isa), expected)
+
+
+@isas
 def test_gap_of_a_hundred_and_of_a_thousand(isa: str) -> None:
     """Clusters at +-gap, to which the expanded form gives way."""
     generator = torch.Generator().manual_seed(3)
