@@ -122,9 +122,10 @@ void pack_centred(const CodebookPanels& panels, const CodebookParts& parts) {
   }
 }
 
-// Whether any two prints are equal; few enough for all pairs to be compared.
+// Few enough for all pairs to be compared.
 constexpr std::int64_t kFewPrints = 64;
 
+// Whether any two prints are equal.
 bool any_equal(const float* prints, std::int64_t count) {
   float padded[kFewPrints + 4];
   std::fill(std::copy_n(prints, count, padded), padded + count + 4,

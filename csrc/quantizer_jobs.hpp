@@ -71,8 +71,8 @@ class QuantizerJobs {
   std::int64_t step_rows = 0;
   std::int64_t floats = 0;
 
-  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk; in step,
-  // per quantizer and row of a step.
+  // Of one thread: a tile of rows or distances of all codes, then a code per row of a chunk; of several
+  // quantizers in step, per quantizer and row of a step.
   float* tile(int thread) const { return scratch_ + thread * scratch_floats_; }
   std::int32_t* chosen(int thread) const {
     return reinterpret_cast<std::int32_t*>(tile(thread) + tile_floats_);

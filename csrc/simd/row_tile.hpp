@@ -83,8 +83,8 @@ SPINLOCK_INLINE void load_four(const float* rows, std::int64_t stride, Floats sc
   }, v);
 }
 
-// 4 * fours dims of `count` rows, whole vectors of them; |.|^2 is added to `squares`. A function of its
-// own: within a larger one addresses do not stay in registers.
+// 4 * fours dims of `count` rows, whole vectors of them; |.|^2 of dims 0 .. goes to `squares`, that of later
+// ones is added. A function of its own: within a larger one addresses do not stay in registers.
 template <bool kCentred>
 __attribute__((noinline)) void load_fours(const float* rows, std::int64_t stride, std::int64_t count,
                                           const CodebookPanels& panels, std::int64_t first_dim,

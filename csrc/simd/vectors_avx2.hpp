@@ -6,7 +6,7 @@
 
 #include "simd/eight_lanes.hpp"
 
-// Included by AVX2 translation units only; see vectors_avx512.hpp.
+// Included by AVX2 translation units only.
 namespace spinlock {
 namespace {
 

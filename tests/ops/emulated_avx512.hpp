@@ -151,12 +151,7 @@ inline __m256 half(__mmask8, __m512 v, int which) {
   std::memcpy(&result, as<Floats>(v).lane + 8 * which, sizeof result);
   return result;
 }
-inline __m512 widen(__m128 v) {  // what lies above is undefined: NaN finds who reads it
-  Floats result;
-  for (float& lane : result.lane) lane = NAN;
-  std::memcpy(result.lane, &v, sizeof v);
-  return as<__m512>(result);
-}
+// What lies above is undefined: NaN finds who reads it.
 inline __m512 widen_half(__m256 v) {
   Floats result;
   for (float& lane : result.lane) lane = NAN;
@@ -166,11 +161,6 @@ inline __m512 widen_half(__m256 v) {
 inline __m512 insert_half(__m512 v, __m256 half, int which) {
   Floats result = as<Floats>(v);
   std::memcpy(result.lane + 8 * which, &half, sizeof half);
-  return as<__m512>(result);
-}
-inline __m512 insert(__m512 v, __m128 quarter, int which) {
-  Floats result = as<Floats>(v);
-  std::memcpy(result.lane + 4 * which, &quarter, sizeof quarter);
   return as<__m512>(result);
 }
 inline __m512 quarters(__mmask16, __m512 a, __m512 b, int order) {
@@ -286,7 +276,6 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 
 // Some of them are macros already.
 #undef _mm512_cmp_ps_mask
-#undef _mm512_insertf32x4
 #undef _mm512_insertf32x8
 #undef _mm512_maskz_extractf32x8_ps
 #undef _mm512_maskz_shuffle_f32x4
@@ -300,7 +289,6 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #define _mm512_abs_ps emulated::magnitude
 #define _mm512_add_ps emulated::add
 #define _mm512_and_si512 emulated::both
-#define _mm512_castps128_ps512 emulated::widen
 #define _mm512_castps256_ps512 emulated::widen_half
 #define _mm512_castps_si512 emulated::as<__m512i>
 #define _mm512_castsi512_ps emulated::as<__m512>
@@ -310,7 +298,6 @@ inline __m512 add_half_products(__m512 sum, Halves a, Halves b) {
 #define _mm512_dpbf16_ps emulated::add_half_products
 #define _mm512_fmadd_ps emulated::fmadd
 #define _mm512_fnmadd_ps emulated::fnmadd
-#define _mm512_insertf32x4 emulated::insert
 #define _mm512_insertf32x8 emulated::insert_half
 #define _mm512_load_ps(p) emulated::loadu(emulated::aligned(p))
 #define _mm512_load_si512 emulated::load_ints
