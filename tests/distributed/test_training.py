@@ -106,7 +106,8 @@ def test_a_killed_process_ends_the_run_which_resumes_to_the_same_bits(tmp_path: 
     os.kill(_children(killed.pid)[-1], signal.SIGKILL)
     said = _said(killed)
     assert killed.returncode != 0
-    assert said.count("error:") == 1, said
+    # The other process misses this one, or is stopped by torchrun, which may notice first.
+    assert said.count("error:") + said.count("stopped by SIGTERM") == 1, said
     assert "--resume" in said
     assert latest.resolve().name != "epoch_0040"
     shutil.copytree(tmp_path / "killed", tmp_path / "fewer", symlinks=True)
