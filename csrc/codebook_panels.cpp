@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "codebook_survey.hpp"
+#include "turn_quads.hpp"
 
 namespace spinlock {
 namespace {
@@ -16,18 +17,6 @@ constexpr double kRoundoff = 0x1p-24;
 // Bounds take D u << 1 for granted; codes of more dims are compared in float64 throughout.
 constexpr std::int64_t kMaxCertifiedDim = 8192;
 
-// Row d of the result holds element d of each.
-void turn(Quad a, Quad b, Quad c, Quad d, Quad (&turned)[4]) {
-  const Quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  const Quad cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-  const Quad high_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Quad high_cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  turned[0] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-  turned[1] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-  turned[2] = __builtin_shufflevector(high_ab, high_cd, 0, 1, 4, 5);
-  turned[3] = __builtin_shufflevector(high_ab, high_cd, 2, 3, 6, 7);
-}
-
 // The sum over each of kCodes quads.
 template <int kCodes>
 void sum_quads(const Quad (&quads)[kCodes], float* sums) {
@@ -35,7 +24,7 @@ void sum_quads(const Quad (&quads)[kCodes], float* sums) {
     const int last = kCodes - 1;
     const auto at = [&](int i) { return quads[std::min(first + i, last)]; };
     Quad z[4];
-    turn(at(0), at(1), at(2), at(3), z);
+    turn_quads<Quad>({at(0), at(1), at(2), at(3)}, z);
     const Quad total = (z[0] + z[2]) + (z[1] + z[3]);
     const auto count = static_cast<std::size_t>(std::min(kCodes - first, 4));
     std::memcpy(sums + first, &total, count * sizeof(float));
@@ -62,7 +51,7 @@ void put_quads(const Quad (&v)[kCodes], float* to) {
   } else {
     constexpr int kTurned = kCodes < 4 ? kCodes : 4;
     Quad z[4];
-    turn(v[0], v[1], v[kTurned > 2 ? 2 : 0], v[kTurned > 3 ? 3 : 0], z);
+    turn_quads<Quad>({v[0], v[1], v[kTurned > 2 ? 2 : 0], v[kTurned > 3 ? 3 : 0]}, z);
     for (int j = 0; j < 4; ++j) {
       std::memcpy(to + j * kCodes, &z[j], kTurned * sizeof(float));
       if constexpr (kCodes == 5) to[j * kCodes + 4] = v[4][j];

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
+
+#include "turn_quads.hpp"
 
 namespace spinlock {
 
@@ -29,27 +30,18 @@ typedef std::int32_t FourCodes __attribute__((vector_size(16)));
 // Four rows of four quantizers, `stride` elements from one of these to the next.
 inline void write_block(const std::int32_t* chosen, std::int64_t stride, std::int64_t* indices,
                         std::int64_t width) {
-  FourCodes z[4];
+  FourCodes z[4], turned[4];
   for (int q = 0; q < 4; ++q, chosen += stride) {
     std::memcpy(&z[q], chosen, sizeof z[q]);
     z[q] &= z[q] >= 0;
   }
-  const FourCodes a = __builtin_shufflevector(z[0], z[1], 0, 4, 1, 5);
-  const FourCodes b = __builtin_shufflevector(z[0], z[1], 2, 6, 3, 7);
-  const FourCodes c = __builtin_shufflevector(z[2], z[3], 0, 4, 1, 5);
-  const FourCodes d = __builtin_shufflevector(z[2], z[3], 2, 6, 3, 7);
+  turn_quads(z, turned);
   const FourCodes zeros = {};
-  const auto put = [&](int row, FourCodes two, FourCodes next, auto low) {
-    constexpr int kFirst = decltype(low)::value ? 0 : 2;
-    const FourCodes wide[2] = {
-        __builtin_shufflevector(two, zeros, kFirst, 4, kFirst + 1, 5),
-        __builtin_shufflevector(next, zeros, kFirst, 4, kFirst + 1, 5)};
-    std::memcpy(indices + row * width, wide, sizeof wide);
-  };
-  put(0, a, c, std::true_type());
-  put(1, a, c, std::false_type());
-  put(2, b, d, std::true_type());
-  put(3, b, d, std::false_type());
+  for (int i = 0; i < 4; ++i) {
+    const FourCodes wide[2] = {__builtin_shufflevector(turned[i], zeros, 0, 4, 1, 5),
+                               __builtin_shufflevector(turned[i], zeros, 2, 6, 3, 7)};
+    std::memcpy(indices + i * width, wide, sizeof wide);
+  }
 }
 
 // The codes of `width` quantizers, from one to the next `stride` elements: whole rows, side by side.

@@ -7,6 +7,8 @@
 #include <arm_neon.h>
 #endif
 
+#include "turn_quads.hpp"
+
 // Vector extensions of GCC and clang: SSE2 on any x86-64, NEON on any aarch64.
 namespace spinlock {
 namespace {
@@ -109,16 +111,12 @@ struct Vectors {
   template <typename Change>
   static void transpose4(const float* rows, std::int64_t stride, const Change& change,
                          Floats out[4]) {
-    const Floats r0 = change(load_any(rows)), r1 = change(load_any(rows + stride));
-    const Floats r2 = change(load_any(rows + 2 * stride)), r3 = change(load_any(rows + 3 * stride));
-    const Floats a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
-    const Floats b = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-    const Floats c = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-    const Floats e = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-    out[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-    out[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-    out[2] = __builtin_shufflevector(b, e, 0, 1, 4, 5);
-    out[3] = __builtin_shufflevector(b, e, 2, 3, 6, 7);
+    const Floats read[4] = {change(load_any(rows)), change(load_any(rows + stride)),
+                            change(load_any(rows + 2 * stride)),
+                            change(load_any(rows + 3 * stride))};
+    Floats turned[4];
+    turn_quads(read, turned);
+    for (int d = 0; d < 4; ++d) out[d] = turned[d];
   }
 
  private:
