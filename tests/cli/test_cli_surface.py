@@ -1,5 +1,6 @@
 """Help, version, imports: what the command line promises before it does anything."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,7 +125,7 @@ def test_every_flag_is_documented(command: str, run_command: RunCommand) -> None
     [
         (["train-vqvae"], "Missing option '--config'"),
         (["train-vqvae", "--config", "x", "--epochs", "many"], "Invalid value for '--epochs'"),
-        (["train-vqvae", "--config", "x", "--epoch", "3"], "No such option: --epoch"),
+        (["train-vqvae", "--config", "x", "--epoch", "3"], "No such option:? '?--epoch"),
         (["train"], "No such command 'train'"),
         (["analyze", "--config", "x", "surplus"], "surplus"),
     ],
@@ -132,5 +133,5 @@ def test_every_flag_is_documented(command: str, run_command: RunCommand) -> None
 def test_wrong_usage(arguments: list[str], says: str, run_command: RunCommand) -> None:
     ended = run_command(*arguments)
     assert ended.code == 2
-    assert says in ended.err
+    assert re.search(says, ended.err)
     assert "Traceback" not in ended.err

@@ -1,6 +1,9 @@
 """Every message names the thing, what was expected, what came, and the remedy."""
 
+import importlib.machinery
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
 from spinlock.ops import _cpp, accumulate_codes, gather_codes, nearest_codes, quantize
-from spinlock.ops._backend import resolve_fused
+from spinlock.ops._backend import _has_triton, resolve_fused
 
 LAYOUT = CodebookLayout((3, 2), (2, 3))
 LATENTS = torch.zeros(4, 5)
@@ -91,6 +94,20 @@ def test_cpu_floats_go_to_the_core(dtype: torch.dtype) -> None:
     assert resolve_fused(None, latents, weight) is _cpp
     assert resolve_fused("cpp", latents, weight) is _cpp
     assert resolve_fused("torch", latents, weight) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "usable"),
+    [("3.2.0", False), ("3.3.1", True), ("3.10.0+git5389ed79", True), ("4.0", True)],
+)
+def test_triton_is_used_from_3_3_on(
+    version: str, usable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = ModuleType("triton")
+    installed.__spec__ = importlib.machinery.ModuleSpec("triton", None)
+    installed.__dict__["__version__"] = version
+    monkeypatch.setitem(sys.modules, "triton", installed)
+    assert _has_triton() is usable
 
 
 def test_traced_calls_are_checked_alike() -> None:

@@ -73,5 +73,7 @@ def _predictions(decoded: Matrix, missed: Matrix, held: Matrix) -> list[Matrix]:
         else:
             values, axes = np.linalg.eigh(decoded @ decoded.T)
             targets, seen = axes.T @ missed, (held @ decoded.T) @ axes
-        scale = max(float(values[-1]), np.finfo(np.float64).tiny)
+        largest = float(values[-1])
+        # Without anything decoded any scale predicts nothing, but 0 over 0.
+        scale = largest if largest > 1e-300 else 1.0
         return [(seen / (np.maximum(values, 0.0) + ridge * scale)) @ targets for ridge in _RIDGES]

@@ -79,41 +79,41 @@ def categories_searched(
 
 
 def _searched(rows: Tensor, codebooks: Sequence[Tensor], beam: int, plain: Tensor) -> Tensor:
-    residual = rows[:, None, :]
+    residual = rows.unsqueeze(1)
     cost = residual.square().sum(dim=2)
     tokens = plain.new_empty(rows.shape[0], 1, 0)
     for codes in codebooks:
         dim = codes.shape[1]
         # Centred on the codebook, so that the expanded square keeps its digits.
         centre = codes.mean(dim=0)
-        seen, away = residual[:, :, :dim], codes - centre
+        seen, away = residual.narrow(2, 0, dim), codes - centre
         moved = seen - centre
         gain = away.square().sum(dim=1) - 2.0 * (moved @ away.T)
         base = cost - seen.square().sum(dim=2) + moved.square().sum(dim=2)
-        following = (base[:, :, None] + gain).flatten(1)
+        following = (base.unsqueeze(2) + gain).flatten(1)
         kept = min(beam, following.shape[1])
         cost, chosen = following.topk(kept, dim=1, largest=False)
         parent, code = chosen // len(codes), chosen % len(codes)
         residual = _paths(residual, parent)
-        residual[:, :, :dim] -= codes[code]
+        residual.narrow(2, 0, dim).sub_(codes[code])
         tokens = _paths(tokens, parent)
-        tokens = torch.cat([tokens, code[:, :, None]], dim=2)
+        tokens = torch.cat([tokens, code.unsqueeze(2)], dim=2)
     best = residual.double().square().sum(dim=2).argmin(dim=1)
     found = tokens[torch.arange(rows.shape[0], device=rows.device), best]
     better = _error(rows, codebooks, found) < _error(rows, codebooks, plain)
-    return torch.where(better[:, None], found, plain)
+    return torch.where(better.unsqueeze(1), found, plain)
 
 
 def _paths(values: Tensor, parent: Tensor) -> Tensor:
     """Values [B, P, W] of the paths int64 [B, M], anew: [B, M, W]."""
     # Not take_along_dim: exporters would fix the number of rows.
-    return values.gather(1, parent[:, :, None].expand(-1, -1, values.shape[2]))
+    return values.gather(1, parent.unsqueeze(2).expand(-1, -1, values.shape[2]))
 
 
 def _error(rows: Tensor, codebooks: Sequence[Tensor], tokens: Tensor) -> Tensor:
     """float64 [B]: what the codes of ``tokens [B, L]`` leave of each row, squared."""
     left = rows.double()
     for level, codes in enumerate(codebooks):
-        chosen = codes[tokens[:, level]].double()
+        chosen = codes[tokens.select(1, level)].double()
         left = left - torch.nn.functional.pad(chosen, (0, left.shape[1] - codes.shape[1]))
     return left.square().sum(dim=1)

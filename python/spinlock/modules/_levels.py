@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spinlock.errors import LayoutError
 from spinlock.layout import CodebookLayout
+from spinlock.modules.initialisation import default_device
 
 __all__ = ["attach_levels", "by_level", "check_levels", "level_orders"]
 
@@ -49,7 +50,7 @@ def level_orders(
     """
     with torch.device("cpu"):  # they are read here, whatever device modules are made on
         ranges, orders = _level_orders(layout, levels, category_widths)
-    device = torch.get_default_device()
+    device = default_device()
     return ranges, {name: order.to(device) for name, order in orders.items()}
 
 

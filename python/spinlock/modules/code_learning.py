@@ -1,5 +1,7 @@
 """How Q codebooks of one size learn in steps of their own: weighted, gathered up, expiring."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +51,11 @@ class LearningStep:
     def plain(self) -> bool:
         """Whether codes and averages move as ever."""
         return self.weight is None and not self.gather_only and self.refresh
+
+    def without_refresh(self) -> LearningStep:
+        """The same, but the codes stay."""
+        # Compiled code of torch 2.6 cannot run `dataclasses.replace`.
+        return LearningStep(self.weight, self.gather_only, False, self.ema, self.expire)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from spinlock.errors import ConfigError, InputError
 from spinlock.layout import CodebookLayout
 from spinlock.modules._options import CodebookInit, check_choice, check_decay, check_positive
 from spinlock.modules.codebook_views import CodebookViews, codebook_view, slice_layout
-from spinlock.modules.initialisation import uniform_codes
+from spinlock.modules.initialisation import default_device, uniform_codes
 from spinlock.modules.outputs import UsageSummary, summarise_usage
 from spinlock.ops._averages import normalize_codes
 from spinlock.ops._backend import check_backend
@@ -61,7 +61,7 @@ class CodebookState(nn.Module):
         self.synchronize: bool | None = False
         self.may_wait = init != "uniform"
         # Drawn on the CPU, so that every device starts with the same codes.
-        device = torch.get_default_device()
+        device = default_device()
         weight = uniform_codes(layout, torch.Generator().manual_seed(seed)).to(device)
         if unit_codes and not weight.is_meta:
             normalize_codes(weight, layout)

@@ -80,7 +80,7 @@ class GroupedResidualVQ(nn.Module):
     @property
     def parts(self) -> list[ResidualVQ]:
         """The groups, typed."""
-        return cast(list[ResidualVQ], list(self.groups))
+        return cast("list[ResidualVQ]", list(self.groups))
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None

@@ -14,7 +14,7 @@ from spinlock.ops._averages import normalize_codes
 from spinlock.ops.padding import padding_plan
 from spinlock.ops.usable import usable_rows
 
-__all__ = ["initialize_codebooks", "kmeans_codes", "uniform_codes"]
+__all__ = ["default_device", "initialize_codebooks", "kmeans_codes", "uniform_codes"]
 
 _LLOYD_STEPS = 6
 # Up to this many codes are drawn one by one; larger codebooks draw several codes in each round.
@@ -23,6 +23,13 @@ _MAX_ROUNDS = 256
 _SAME_ROW = 1e-12
 # Spread of the copies that fill a codebook, as a share of each dimension's standard deviation.
 _JITTER = 0.01
+
+
+def default_device() -> torch.device:
+    """Where factories of torch make tensors now, also within ``with torch.device(..)``."""
+    return torch.empty(
+        0
+    ).device  # `torch.get_default_device` of torch 2.6 does not see such a block
 
 
 def uniform_codes(layout: CodebookLayout, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -23,8 +23,7 @@ class _Waiting(NamedTuple):
 _block: ContextVar[list[_Waiting] | None] = ContextVar("spinlock_one_message", default=None)
 
 
-@contextmanager
-def one_message() -> Iterator[None]:
+def one_message() -> AbstractContextManager[None]:
     """Quantizers that learn within the block learn at its end, after one message for all of them.
 
     Around the forward pass of a model, it makes one all-reduce of what would be one per codebook;
@@ -35,9 +34,14 @@ def one_message() -> Iterator[None]:
     >>> with one_message():
     ...     pass
     """
-    if not several() or torch.compiler.is_compiling() or _block.get() is not None:
-        yield
-        return
+    # Compiled code of torch 2.6 enters no generator.
+    if torch.compiler.is_compiling() or not several() or _block.get() is not None:
+        return nullcontext()
+    return _collected()
+
+
+@contextmanager
+def _collected() -> Iterator[None]:
     waiting: list[_Waiting] = []
     token = _block.set(waiting)
     try:

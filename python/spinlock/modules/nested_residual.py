@@ -312,8 +312,8 @@ class NestedResidualQuantizer(Quantizer):
         total = codes.new_zeros(codes.shape[0], self.latent_width)
         for level in range(self.num_levels):
             start, stop = level * self.num_categories, (level + 1) * self.num_categories
-            columns = slice(*self.layout.input_range(start, stop))
-            total = total + self._widen(codes[:, columns], level)
+            first, end = self.layout.input_range(start, stop)
+            total = total + self._widen(codes.narrow(1, first, end - first), level)
         return total
 
     def _widen(self, codes: Tensor, level: int) -> Tensor:

@@ -38,7 +38,7 @@ def residual_codes(rows: Tensor, codebooks: Sequence[Tensor]) -> Tensor:
         if level:
             residual = residual - embedding(columns[-1], codebooks[level - 1])
         layout = _layout(book.shape[0], book.shape[1])
-        columns.append(nearest_codes(residual, _packed(book, layout), layout)[:, 0])
+        columns.append(nearest_codes(residual, _packed(book, layout), layout).select(1, 0))
     return torch.stack(columns, dim=1)
 
 

@@ -89,12 +89,12 @@ def quantize_levels(
         result = layer.quantize_rows(
             residual + anchored,
             keep,
-            indices=None if chosen is None else chosen[:, level : level + 1],
+            indices=None if chosen is None else chosen.narrow(1, level, 1),
             learning=LearningStep(gather_only=shared and level < last, expire=not shared),
         )
-        codes, index = result.quantized, result.indices[:, 0]
+        codes, index = result.quantized, result.indices.select(1, 0)
         if keep is not None:
-            codes = torch.where(keep[:, None], codes, 0.0)
+            codes = torch.where(keep.unsqueeze(1), codes, 0.0)
             index = index.where(keep, -1)
         residual = residual - codes.detach()
         total = total + codes

@@ -116,7 +116,7 @@ class ResidualVQ(nn.Module):
     @property
     def levels(self) -> list[VectorQuantize]:
         """The layers, typed."""
-        return cast(list[VectorQuantize], list(self.layers))
+        return cast("list[VectorQuantize]", list(self.layers))
 
     @property
     def num_levels(self) -> int:
@@ -172,7 +172,7 @@ class ResidualVQ(nn.Module):
         """What forward returns, of rows."""
         if mask is not None:
             fill = rows if self.shapes.masked_fill == "input" else torch.zeros_like(rows)
-            quantized = torch.where(mask[:, None], quantized, fill)
+            quantized = torch.where(mask.unsqueeze(1), quantized, fill)
         return QuantizerOutput(
             restore_rows(quantized, placement),
             results.indices.view(*placement.lead, self.num_levels),

@@ -1,7 +1,6 @@
 """The quantizer behind VectorQuantize and its residual forms: rows in, codes and losses out."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -105,7 +104,7 @@ class RowQuantizer(BankOwner):
             mask: bool [N], False where a row is left out: it becomes NaN.
         """
         if mask is not None:
-            rows = rows.masked_fill(~mask[:, None], torch.nan)
+            rows = rows.masked_fill(~mask.unsqueeze(1), torch.nan)
         rows = rows.reshape(-1, self.bank.layout.input_width)
         return unit_rows(rows, self.bank.layout) if self.bank.unit_codes else rows
 
@@ -223,7 +222,7 @@ class RowQuantizer(BankOwner):
             num_rows = num_rows if padding is None else num_rows - padding
             moves = learns and (averaged or self.update.expire_below > 0)
             if moves:
-                step = replace(learning, refresh=averaged and learning.refresh)
+                step = learning if averaged else learning.without_refresh()
                 how = {"synchronized": together, "now": now}
                 learn_codes(bank, rows, found.indices, step, num_rows=num_rows, **how)
             elif together:

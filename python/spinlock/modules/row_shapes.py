@@ -21,7 +21,7 @@ class Placement(NamedTuple):
         channels_first: whether the channels were dimension 1.
     """
 
-    lead: torch.Size
+    lead: tuple[int, ...]
     channels_first: bool
 
 

@@ -120,8 +120,8 @@ class VectorQuantize(RowQuantizer):
         quantized, indices = self.project_out(result.quantized), result.indices
         if kept is not None:
             fill = rows if self.shapes.masked_fill == "input" else torch.zeros_like(rows)
-            quantized = torch.where(kept[:, None], quantized, fill)
-            indices = indices.where(kept[:, None], -1)
+            quantized = torch.where(kept.unsqueeze(1), quantized, fill)
+            indices = indices.where(kept.unsqueeze(1), -1)
         return QuantizerOutput(
             restore_rows(quantized, placement),
             restore_indices(indices, placement),

@@ -2,7 +2,7 @@
 
 | latents and weight | ``backend=None`` | may be asked for |
 |---|---|---|
-| CUDA, float32 or halves, triton installed | ``"triton"`` | ``"reference"``, ``"torch"`` |
+| CUDA, float32 or halves, triton >= 3.3 installed | ``"triton"`` | ``"reference"``, ``"torch"`` |
 | CPU, float32 or halves | ``"cpp"`` | the same |
 | any other device or dtype with float64 | ``"torch"`` | ``"reference"`` |
 
@@ -165,7 +165,7 @@ BACKENDS: dict[str, str] = {
 }
 _FUSED_DEVICES = {"triton": "cuda", "cpp": "cpu"}
 _NEEDS = {
-    "triton": "a CUDA device, float32, float16 or bfloat16, and the package triton",
+    "triton": "a CUDA device, float32, float16 or bfloat16, and triton >= 3.3",
     "cpp": "the CPU, float32, float16 or bfloat16",
 }
 
@@ -249,7 +249,15 @@ def _candidate(name: str | None, kind: str) -> FusedBackend | None:
 
 @lru_cache
 def _fused(name: str) -> FusedBackend | None:
-    if name == "triton" and importlib.util.find_spec("triton") is None:
+    if name == "triton" and not _has_triton():
         return None
     module: object = importlib.import_module(BACKENDS[name])
     return cast(FusedBackend, module)
+
+
+def _has_triton() -> bool:
+    """Whether a triton is installed that compiles the kernels: 3.2 ends the process instead."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    version = importlib.import_module("triton").__version__.split(".")
+    return (int(version[0]), int(version[1])) >= (3, 3)

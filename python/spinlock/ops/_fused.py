@@ -134,7 +134,8 @@ def with_gradients(
         return _without_gradients(latents, step)
     operator = attach_transformed if transformed else OPS.attach_gradients
     spec = layout_spec(layout)
-    found = operator(latents, weight, *step[:4], *spec, backend, rotation)
+    codes, indices, losses, counts, _ = step
+    found = operator(latents, weight, codes, indices, losses, counts, *spec, backend, rotation)
     quantized, commitment, *rest = found
     codebook_loss = rest[0] if weight.requires_grad or transformed else commitment.detach()
     mean = commitment.mean()

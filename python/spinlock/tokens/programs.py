@@ -1,7 +1,8 @@
 """The whole way from raw rows to tokens and back as plain torch modules, for ``torch.export``.
 
 What a graph cannot hold, such as checks of values, is left out: the same arithmetic in the same
-order as the codec's, so that the results are equal, on the CPU.
+order as the codec's, so that the results are equal, on the CPU.  The number of rows is open:
+torch 2.6 asks for it at a slice ``[:, a:b]``, and not at ``narrow`` and ``select``.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ class Stack(nn.Module):
         residual, indices = latents, []
         for level in range(self.levels):
             codes = self._codes(level)
-            chosen = nearest_code(residual[:, : codes.shape[1]], codes)
+            chosen = nearest_code(residual.narrow(1, 0, codes.shape[1]), codes)
             residual = residual - self._widen(codes.index_select(0, chosen))
             indices.append(chosen)
         return indices
 
     def decode(self, tokens: Tensor) -> Tensor:
         """int64 ``[N, levels]`` to the sum of the levels' codes, ``[N, width]``."""
-        total = torch.zeros_like(tokens[:, :1], dtype=torch.float32)
+        total = torch.zeros_like(tokens.narrow(1, 0, 1), dtype=torch.float32)
         for level in range(self.levels):
-            total = total + self._widen(self._codes(level).index_select(0, tokens[:, level]))
+            total = total + self._widen(self._codes(level).index_select(0, tokens.select(1, level)))
         return total
 
     def _codes(self, level: int) -> Tensor:
@@ -78,7 +79,7 @@ class TokenEncoder(nn.Module):
         indices, start = [], 0
         for stack in self.stacks:
             assert isinstance(stack, Stack)
-            indices += stack.encode(latents[:, start : start + stack.width])
+            indices += stack.encode(latents.narrow(1, start, stack.width))
             start += stack.width
         return torch.stack(indices, dim=1)
 
@@ -97,7 +98,7 @@ class TokenDecoder(nn.Module):
         parts, start = [], 0
         for stack in self.stacks:
             assert isinstance(stack, Stack)
-            parts.append(stack.decode(tokens[:, start : start + stack.levels]))
+            parts.append(stack.decode(tokens.narrow(1, start, stack.levels)))
             start += stack.levels
         restored: Tensor = self.restore(self.model.decode(torch.cat(parts, dim=1)))
         return restored
@@ -196,12 +197,13 @@ def nearest_code(rows: Tensor, codes: Tensor) -> Tensor:
     tensor([1, 2])
     """
     wide, centres = rows.double(), codes.double()
-    total = torch.zeros_like(wide[:, :1]) + torch.zeros_like(centres[:, 0])
-    for start in range(0, codes.shape[1], _COORDINATES):
-        part = slice(start, start + _COORDINATES)
-        difference = wide[:, None, part] - centres[None, :, part]
+    total = torch.zeros_like(wide.narrow(1, 0, 1)) + torch.zeros_like(centres.select(1, 0))
+    row_blocks = torch.split(wide, _COORDINATES, dim=1)
+    code_blocks = torch.split(centres, _COORDINATES, dim=1)
+    for row_block, code_block in zip(row_blocks, code_blocks, strict=True):
+        difference = row_block.unsqueeze(1) - code_block
         terms = torch.cat([total.unsqueeze(2), difference * difference], dim=2)
-        total = terms.cumsum(2)[:, :, -1]
+        total = terms.cumsum(2).select(2, -1)
     return total.nan_to_num(nan=torch.inf, posinf=torch.inf).argmin(1)
 
 

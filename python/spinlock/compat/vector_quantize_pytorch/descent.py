@@ -82,23 +82,23 @@ def descend(
         result = layer.quantize(
             residual,
             keep,
-            indices=None if path is None else path[:, None],
+            indices=None if path is None else path.unsqueeze(1),
             positions=positions,
             temperature=temperature,
             frozen=frozen,
             score=targets is not None,
             learning=learning,
         )
-        quantized, index, loss = result.quantized, result.indices[:, 0], result.loss
+        quantized, index, loss = result.quantized, result.indices.select(1, 0), result.loss
         if beam > 1 and not layer.training:
             # As in the original: paths are compared by their loss, and eval mode returns it.
             loss = result.rows.commitment * (layer.regularizers.commitment or 1.0)
         if targets is not None:
-            loss = layer.cross_entropy(result, targets[:, level : level + 1])
+            loss = layer.cross_entropy(result, targets.narrow(1, level, 1))
         found = _codes(result)
         if keep is not None:
-            quantized = torch.where(keep[:, None], quantized, 0.0)
-            found = torch.where(keep[:, None], found, 0.0)
+            quantized = torch.where(keep.unsqueeze(1), quantized, 0.0)
+            found = torch.where(keep.unsqueeze(1), found, 0.0)
             index = index.where(keep, -1)
         if isinstance(last_level, Tensor):
             loss = torch.where(level <= last_level, loss, 0.0)

@@ -42,7 +42,7 @@ class GroupedResidualVQ(nn.Module):
 
     @property
     def _parts(self) -> list[ResidualVQ]:
-        return cast(list[ResidualVQ], list(self.rvqs))
+        return cast("list[ResidualVQ]", list(self.rvqs))
 
     @property
     def codebooks(self) -> Tensor:

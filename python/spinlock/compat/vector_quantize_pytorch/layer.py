@@ -132,4 +132,4 @@ class Layer(RowQuantizer):
         count = min(count, bank.codebook_size)
         compared = self.compared_rows(rows)
         clean = compared.where(compared.isfinite().all(dim=1, keepdim=True), 0.0)
-        return nearest_k(clean.detach(), bank.weight, bank.layout, self.cosine, count)[:, 0]
+        return nearest_k(clean.detach(), bank.weight, bank.layout, self.cosine, count).select(1, 0)

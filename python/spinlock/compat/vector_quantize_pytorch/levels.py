@@ -59,28 +59,28 @@ def beam_paths(
         beam: paths that are followed, >= 1.
         weights: of the levels' errors.
     """
-    residual, cost = rows.detach().float()[:, None], rows.new_zeros(rows.shape[0], 1).float()
+    residual, cost = rows.detach().float().unsqueeze(1), rows.new_zeros(rows.shape[0], 1).float()
     residual = residual.where(residual.isfinite().all(dim=2, keepdim=True), 0.0)
-    tokens = torch.zeros(rows.shape[0], 1, 0, dtype=torch.int64, device=rows.device)
+    tokens = rows.new_empty(0, dtype=torch.int64)
     for level, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
         paths = residual.shape[1]
         flat = residual.flatten(0, 1)
         found = layer.candidates(flat, beam)
         width = found.shape[1]
         codes = layer.decode_rows(found.reshape(-1, 1)).view(flat.shape[0], width, -1).float()
-        error = (codes - layer.compared_rows(flat)[:, None]).square().mean(dim=2)
+        error = (codes - layer.compared_rows(flat).unsqueeze(1)).square().mean(dim=2)
         share = layer.regularizers.commitment or 1.0
-        total = cost[:, :, None] + (error * share * weight).view(rows.shape[0], paths, width)
+        total = cost.unsqueeze(2) + (error * share * weight).view(rows.shape[0], paths, width)
         kept = 1 if level == len(layers) - 1 else min(beam, paths * width)
         cost, chosen = total.flatten(1).topk(kept, dim=1, largest=False)
         parent = chosen // width
-        code = found.view(rows.shape[0], -1).gather(1, chosen)[:, :, None]
-        tokens = torch.cat([_paths(tokens, parent), code], dim=2)
+        code = found.view(rows.shape[0], -1).gather(1, chosen).unsqueeze(2)
+        tokens = torch.cat([_paths(tokens, parent), code], dim=2) if level > 0 else code
         picked = _paths(codes.view(rows.shape[0], -1, codes.shape[2]), chosen)
         residual = _paths(residual, parent) - picked
-    return list(tokens[:, 0].unbind(dim=1))
+    return list(tokens.select(1, 0).unbind(dim=1))
 
 
 def _paths(values: Tensor, kept: Tensor) -> Tensor:
     """Values [N, P, W] of the paths int64 [N, M]: [N, M, W]."""
-    return values.gather(1, kept[:, :, None].expand(-1, -1, values.shape[2]))
+    return values.gather(1, kept.unsqueeze(2).expand(-1, -1, values.shape[2]))

@@ -132,7 +132,7 @@ class ResidualVQ(nn.Module):
 
     @property
     def _levels(self) -> list[VectorQuantize]:
-        return cast(list[VectorQuantize], list(self.layers))
+        return cast("list[VectorQuantize]", list(self.layers))
 
     @property
     def codebook_size(self) -> int:
@@ -214,7 +214,7 @@ class ResidualVQ(nn.Module):
         num_dims = 3 if self.accept_3d_fmap else 2 if self.accept_image_fmap else 1
         sequences, places = to_sequences(x, self.dim, self.channels_first, num_dims)
         batch, positions = sequences.shape[:2]
-        kept = length_mask(Placement(torch.Size((batch, *places.shape)), False), mask, None)
+        kept = length_mask(Placement((batch, *places.shape), False), mask, None)
         if self.training and self.quantize_dropout and indices is None and last_level is None:
             last_level = draw_last_level(
                 rand_quantize_dropout_fixed_seed,
@@ -245,7 +245,7 @@ class ResidualVQ(nn.Module):
         if kept is not None:
             zeros = self.return_zeros_for_masked_padding
             flat = sequences.flatten(0, 1)
-            rows = torch.where(kept[:, None], rows, torch.zeros_like(rows) if zeros else flat)
+            rows = torch.where(kept.unsqueeze(1), rows, torch.zeros_like(rows) if zeros else flat)
         quantized = places.restore(rows.view(batch, positions, rows.shape[1]))
         if given is not None:
             return quantized, result.losses.sum()

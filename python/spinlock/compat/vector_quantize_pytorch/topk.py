@@ -62,7 +62,7 @@ def several_codes(
     usable = compared.detach().isfinite().all(dim=1)
     squares = squares.where(usable, 0.0).view(-1, count)
     if mask is not None:
-        squares = squares.where(mask[:, None], 0.0)
+        squares = squares.where(mask.unsqueeze(1), 0.0)
     weight = layer.commitment_weight if layer.has_commitment_loss else float(not layer.training)
     loss = squares * weight
     scores = None
@@ -78,7 +78,7 @@ def several_codes(
     if mask is not None:
         padding = layer.padding(sequences.flatten(0, 1))[:, None].expand_as(quantized)
         quantized = torch.where(mask[:, None, None], quantized, padding)
-        indices = indices.where(mask[:, None], -1)
+        indices = indices.where(mask.unsqueeze(1), -1)
     shaped = [each.view(batch, positions, count) for each in (indices, loss, squares)]
     restored = places.restore(quantized.view(batch, positions, count, -1))
     tokens, losses, parts = (places.restore_indices(each) for each in shaped)

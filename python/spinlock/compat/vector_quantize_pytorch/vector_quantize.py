@@ -255,7 +255,7 @@ class VectorQuantize(Layer):
         frozen = self.freeze_codebook if freeze_codebook is None else freeze_codebook
         sequences, places = self._sequences(x)
         batch, positions = sequences.shape[:2]
-        placement = Placement(torch.Size((batch, *places.shape)), False)
+        placement = Placement((batch, *places.shape), False)
         kept = length_mask(placement, mask, lens)
         if topk is not None:
             options = {"frozen": frozen, "breakdown": return_loss_breakdown}
@@ -272,8 +272,8 @@ class VectorQuantize(Layer):
         rows = self.project_out(result.quantized.to(x.dtype))
         found = result.indices
         if kept is not None:
-            rows = torch.where(kept[:, None], rows, self.padding(sequences.flatten(0, 1)))
-            found = found.where(kept[:, None], -1)
+            rows = torch.where(kept.unsqueeze(1), rows, self.padding(sequences.flatten(0, 1)))
+            found = found.where(kept.unsqueeze(1), -1)
         quantized = places.restore(rows.view(batch, positions, rows.shape[1]))
         if indices is not None:
             return quantized, self.cross_entropy(result, indices.reshape(-1, self.heads))
