@@ -15,7 +15,7 @@ namespace spinlock {
 
 // What the elements of a tensor are, in the codes of DLPack; nobody says so of a bare address.
 struct ElementType {
-  static constexpr int kUnsaid = -1, kInteger = 0, kFloat = 2;
+  static constexpr int kUnsaid = -1, kInteger = 0, kFloat = 2, kComplex = 5;
   int code = kUnsaid;
   int bits = 0;
   bool on_cpu = true;
@@ -46,6 +46,7 @@ inline std::string ElementType::text() const {
   if (code == 1) said = with_bits("uint");
   if (code == kFloat) said = with_bits("float");
   if (code == 4) said = with_bits("bfloat");
+  if (code == kComplex) said = with_bits("complex");
   if (code == 6) said = "bool";
   return said + (on_cpu ? " on the CPU" : " on another device");
 }

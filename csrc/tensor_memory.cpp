@@ -79,8 +79,10 @@ bool read_methods(py::handle source, View& view) {
     view.shape[dim] = shape[dim].cast<std::int64_t>();
     view.strides[dim] = strides[dim].cast<std::int64_t>();
   }
-  const bool floating = source.attr("is_floating_point")().cast<bool>();
-  view.type = {floating ? ElementType::kFloat : ElementType::kInteger,
+  const auto is = [&](const char* kind) { return source.attr(kind)().cast<bool>(); };
+  view.type = {is("is_floating_point") ? ElementType::kFloat
+               : is("is_complex")      ? ElementType::kComplex
+                                       : ElementType::kInteger,
                8 * source.attr("element_size")().cast<int>(), source.attr("is_cpu").cast<bool>()};
   return true;
 }

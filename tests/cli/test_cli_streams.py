@@ -43,6 +43,15 @@ def test_an_outlet_gives_up_at_the_first_failure() -> None:
     assert isinstance(outlet.lost, BrokenPipeError)
 
 
+def test_the_end_of_an_outlet_is_not_that_of_its_stream() -> None:
+    stream = io.StringIO()
+    Outlet(stream).close()
+    assert not stream.closed
+    late = Outlet(stream)
+    stream.close()
+    late.close()  # as Python does when nobody holds it any more
+
+
 def start(config: Path, *flags: str, **streams: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "spinlock", "train-vqvae", "--config", config.name, *flags]
     command += ["--set", "logging.interval_seconds=0"]

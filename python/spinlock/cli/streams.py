@@ -70,6 +70,9 @@ class Outlet(io.TextIOBase):
             except OSError as error:
                 self._give_up(error)
 
+    def close(self) -> None:
+        """Leaves the stream, which is another's and may be closed by now, as it is."""
+
     def isatty(self) -> bool:
         """Whether the stream is a terminal."""
         return self._stream.isatty()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -139,6 +140,9 @@ def joined(device: str) -> Iterator[World | None]:
         _outlive_launcher()
         raise
     finally:
+        # Its threads let go of their last tensors in the interpreter; torch 2.6 would wait for them
+        # without leaving it to them.
+        time.sleep(0.01)
         distributed.destroy_process_group()
 
 
