@@ -99,7 +99,11 @@ def test_machine_code_is_as_recorded(architecture: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 def test_one_variant_of_each_kernel_compiles_for_amd() -> None:
+    import triton
     from triton.backends.compiler import GPUTarget
+
+    if triton.__version__.startswith("3.3."):
+        pytest.skip("triton 3.3 has no linker for AMD in its package")
 
     from ahead_of_time import KERNELS, compiled
 

@@ -16,6 +16,10 @@ SUITE = [str(ROOT / "tests" / name) for name in ("kernel_suite.py", "kernel_edge
 @pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_kernel_suite_passes_under_the_interpreter() -> None:
+    import triton
+
+    if triton.__version__.startswith("3.3."):
+        pytest.skip("the interpreter of triton 3.3 has no booleans")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     # numpy says of NaN rows what a GPU keeps to itself.
     quiet = ["-W", "ignore::RuntimeWarning", "-W", "ignore::UserWarning"]

@@ -93,10 +93,10 @@ def codebooks_safetensors(saved: SavedModel) -> bytes:
 
 def codebooks_npz(saved: SavedModel) -> bytes:
     """A ``.npz`` file of :func:`named_codebooks`, the contract as JSON text in ``contract``."""
-    arrays = {name: table.numpy() for name, table in named_codebooks(saved).items()}
+    arrays: dict[str, Any] = {name: book.numpy() for name, book in named_codebooks(saved).items()}
     buffer = io.BytesIO()
     contract = np.array(json.dumps(contract_tree(saved)["contract"]))
-    np.savez(buffer, allow_pickle=False, **arrays, contract=contract)
+    np.savez(buffer, **arrays, contract=contract)  # `allow_pickle` is one more array to numpy 1.26
     return buffer.getvalue()
 
 

@@ -155,6 +155,7 @@ class Restore(nn.Module):
     slope: Tensor
     intercept: Tensor
     teller: Tensor
+    absent: Tensor
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -170,6 +171,8 @@ class Restore(nn.Module):
             "slope": restoration.slope,
             "intercept": restoration.intercept,
             "teller": np.where(teller < 0, width, teller + len(cleaner.kept_)),
+            # A buffer, for torch 2.7 cannot save a graph with NaN among its constants.
+            "absent": np.array(np.nan, np.float32),
         }
         _register(self, arrays)
 
@@ -179,7 +182,7 @@ class Restore(nn.Module):
         extended = nn.functional.pad(cleaned, (0, 1))
         lines = extended.index_select(1, self.source).double() * self.slope + self.intercept
         missing = extended.index_select(1, self.teller) > 0.5
-        return torch.where(missing, torch.nan, lines.float())
+        return torch.where(missing, self.absent, lines.float())
 
 
 def _register(module: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -204,7 +207,8 @@ def nearest_code(rows: Tensor, codes: Tensor) -> Tensor:
         difference = row_block.unsqueeze(1) - code_block
         terms = torch.cat([total.unsqueeze(2), difference * difference], dim=2)
         total = terms.cumsum(2).select(2, -1)
-    return total.nan_to_num(nan=torch.inf, posinf=torch.inf).argmin(1)
+    # Infinity becomes the largest number as well.
+    return total.nan_to_num(nan=torch.finfo(torch.float64).max).argmin(1)
 
 
 def _without(model: CategoricalHierarchicalVQVAE, *parts: str) -> CategoricalHierarchicalVQVAE:
