@@ -27,9 +27,8 @@ _JITTER = 0.01
 
 def default_device() -> torch.device:
     """Where factories of torch make tensors now, also within ``with torch.device(..)``."""
-    return torch.empty(
-        0
-    ).device  # `torch.get_default_device` of torch 2.6 does not see such a block
+    # Which `torch.get_default_device` of torch 2.6 does not see.
+    return torch.empty(0).device
 
 
 def uniform_codes(layout: CodebookLayout, generator: torch.Generator) -> Tensor:
