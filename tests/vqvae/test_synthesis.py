@@ -93,6 +93,17 @@ def test_sweeps_end_when_one_changes_nothing(
 
 
 @pytest.mark.parametrize("hierarchy", FORMS)
+def test_codes_do_not_take_turns(hierarchy: str) -> None:
+    """Two codes that are equally good but for rounding would, in one row of some thousand."""
+    model = trained(hierarchy)
+    with torch.no_grad():
+        tables, candidates = model._decoder_tables()
+    x = rows(4096)
+    found = swept_tokens(x, model.get_tokens(x), tables, 30, candidates=candidates)
+    assert torch.equal(swept_tokens(x, found, tables, 1, candidates=candidates), found)
+
+
+@pytest.mark.parametrize("hierarchy", FORMS)
 def test_rows_do_not_depend_on_one_another(hierarchy: str) -> None:
     model, x = trained(hierarchy), rows(600)
     tokens = model.get_tokens(x, sweeps=2)

@@ -10,6 +10,8 @@ from spinlock.vqvae.own_error import OwnBound, own_decoders
 
 __all__ = ["CANDIDATES", "swept_tokens"]
 
+# In units of rounding: for a gain of less two codes would take turns for ever.
+_LEAST_GAIN = 32.0
 CANDIDATES = 4  # codes tried at a time, the present one among them; more add less than 1%
 # Rows of a chunk, so that its hidden layers stay in a core's cache; a multiple of 64, for a row's
 # place in a matrix product decides its last bits.
@@ -31,9 +33,9 @@ def swept_tokens(
     A sweep visits every quantizer once; one that changes no row is the last.  Among the codes of a
     quantizer those are tried whose direct share is nearest to what the present error leaves of the
     category's own features; each is decoded with all other tokens as they are, and one takes the
-    present code's place where the squared error over all features becomes smaller (iterated
-    conditional modes, Besag 1986; analysis by synthesis, Schroeder & Atal 1985).  Rows do not
-    depend on one another.
+    present code's place where the squared error over all features becomes smaller, by more than
+    its rounding (iterated conditional modes, Besag 1986; analysis by synthesis, Schroeder & Atal
+    1985).  Rows do not depend on one another.
 
     Args:
         x: features ``[B, N]``.
@@ -127,7 +129,8 @@ def _stepped(
     if bound is not None:
         squared.masked_fill_(bound.refused(book, present, others), torch.inf)
     least, best = squared.min(1)
-    better = (least < error.square().sum(1))[:, None]
+    worth_taking = 1.0 - _LEAST_GAIN * torch.finfo(error.dtype).eps
+    better = (least < worth_taking * error.square().sum(1))[:, None]
     if bound is not None:
         bound.take(better, best)
     chosen = torch.where(better[:, 0], others[rows, best], present)
