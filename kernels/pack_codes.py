@@ -109,6 +109,7 @@ def pack_codes(
 def _scale(largest):
     """The power of two that brings ``largest`` to 2^3 .. 2^4; 1 for 0 and for NaN."""
     exponent = ((largest.to(tl.int32, bitcast=True) >> 23) & 255) - 127
+    # The constant comes second: triton 3.8's interpreter cannot take a tensor from a constant.
     exponent = tl.minimum(tl.maximum(-exponent + _TOP, -100), 100)
     scale = ((exponent + 127) << 23).to(tl.float32, bitcast=True)
     return tl.where((largest > 0) & (largest < float("inf")), scale, 1.0)

@@ -98,7 +98,13 @@ def test_cpu_floats_go_to_the_core(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(
     ("version", "usable"),
-    [("3.2.0", False), ("3.3.1", True), ("3.10.0+git5389ed79", True), ("4.0", True)],
+    [
+        ("3.2.0", False),
+        ("3.3.1", True),
+        ("3.10.0+git5389ed79", True),
+        ("3.7rc1", True),
+        ("4", True),
+    ],
 )
 def test_triton_is_used_from_3_3_on(
     version: str, usable: bool, monkeypatch: pytest.MonkeyPatch

@@ -74,6 +74,6 @@ def _predictions(decoded: Matrix, missed: Matrix, held: Matrix) -> list[Matrix]:
             values, axes = np.linalg.eigh(decoded @ decoded.T)
             targets, seen = axes.T @ missed, (held @ decoded.T) @ axes
         largest = float(values[-1])
-        # Without anything decoded any scale predicts nothing, but 0 over 0.
+        # Nothing was decoded: any scale predicts 0 then, unless a ridge times it vanishes.
         scale = largest if largest > 1e-300 else 1.0
         return [(seen / (np.maximum(values, 0.0) + ridge * scale)) @ targets for ridge in _RIDGES]

@@ -71,7 +71,10 @@ class Outlet(io.TextIOBase):
                 self._give_up(error)
 
     def close(self) -> None:
-        """Leaves the stream, which is another's and may be closed by now, as it is."""
+        """Leaves the stream, which is another's and may be closed by now, as it is; no flush.
+
+        Python calls it when nobody holds the outlet any more.
+        """
 
     def isatty(self) -> bool:
         """Whether the stream is a terminal."""

@@ -140,8 +140,8 @@ def joined(device: str) -> Iterator[World | None]:
         _outlive_launcher()
         raise
     finally:
-        # Its threads let go of their last tensors in the interpreter; torch 2.6 would wait for them
-        # without leaving it to them.
+        # Time for its threads to take the GIL and drop their last tensors: torch 2.6 waits for them
+        # while it holds the GIL, for ever.
         time.sleep(0.01)
         distributed.destroy_process_group()
 

@@ -55,7 +55,13 @@ class LearningStep:
     def without_refresh(self) -> LearningStep:
         """The same, but the codes stay."""
         # Compiled code of torch 2.6 cannot run `dataclasses.replace`.
-        return LearningStep(self.weight, self.gather_only, False, self.ema, self.expire)
+        return LearningStep(
+            weight=self.weight,
+            gather_only=self.gather_only,
+            refresh=False,
+            ema=self.ema,
+            expire=self.expire,
+        )
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ _JITTER = 0.01
 
 def default_device() -> torch.device:
     """Where factories of torch make tensors now, also within ``with torch.device(..)``."""
-    # Which `torch.get_default_device` of torch 2.6 does not see.
+    # `torch.get_default_device` of torch 2.6 does not see such a block.
     return torch.empty(0).device
 
 

@@ -35,13 +35,14 @@ def one_message() -> AbstractContextManager[None]:
     ...     pass
     """
     # Compiled code of torch 2.6 enters no generator.
-    if torch.compiler.is_compiling() or not several() or _block.get() is not None:
-        return nullcontext()
-    return _collected()
+    return nullcontext() if torch.compiler.is_compiling() else _collected()
 
 
 @contextmanager
 def _collected() -> Iterator[None]:
+    if not several() or _block.get() is not None:
+        yield
+        return
     waiting: list[_Waiting] = []
     token = _block.set(waiting)
     try:

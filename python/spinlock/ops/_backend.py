@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol, cast
 
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from spinlock.errors import InputError
 from spinlock.layout import CodebookLayout
@@ -259,5 +260,5 @@ def _has_triton() -> bool:
     """Whether a triton is installed that compiles the kernels: 3.2 ends the process instead."""
     if importlib.util.find_spec("triton") is None:
         return False
-    version = importlib.import_module("triton").__version__.split(".")
-    return (int(version[0]), int(version[1])) >= (3, 3)
+    version = getattr(importlib.import_module("triton"), "__version__", "0")
+    return TorchVersion(version) >= "3.3"

@@ -15,6 +15,7 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
         tensor: on the device where the block computes.
     """
     device = tensor.device.type
-    # Compiled code of torch 2.6 cannot ask; what it runs on has autocast, or is no device at all.
-    asked = torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)
-    return torch.autocast(device, enabled=False) if asked and device != "meta" else nullcontext()
+    # torch 2.6 cannot trace the question; what compiled code runs on has autocast.
+    supported = torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)
+    known = supported and device != "meta"
+    return torch.autocast(device, enabled=False) if known else nullcontext()

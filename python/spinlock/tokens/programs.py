@@ -207,7 +207,7 @@ def nearest_code(rows: Tensor, codes: Tensor) -> Tensor:
         difference = row_block.unsqueeze(1) - code_block
         terms = torch.cat([total.unsqueeze(2), difference * difference], dim=2)
         total = terms.cumsum(2).select(2, -1)
-    # Infinity becomes the largest number as well.
+    # As infinity does; that itself torch 2.7 could not save as a constant.
     return total.nan_to_num(nan=torch.finfo(torch.float64).max).argmin(1)
 
 

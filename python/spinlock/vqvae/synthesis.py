@@ -10,8 +10,8 @@ from spinlock.vqvae.own_error import OwnBound, own_decoders
 
 __all__ = ["CANDIDATES", "swept_tokens"]
 
-# In units of rounding: for a gain of less two codes would take turns for ever.
-_LEAST_GAIN = 32.0
+# In units of rounding: for a gain of less two codes could take turns for ever.
+_LEAST_GAIN = 16.0
 CANDIDATES = 4  # codes tried at a time, the present one among them; more add less than 1%
 # Rows of a chunk, so that its hidden layers stay in a core's cache; a multiple of 64, for a row's
 # place in a matrix product decides its last bits.
@@ -34,8 +34,8 @@ def swept_tokens(
     quantizer those are tried whose direct share is nearest to what the present error leaves of the
     category's own features; each is decoded with all other tokens as they are, and one takes the
     present code's place where the squared error over all features becomes smaller, by more than
-    its rounding (iterated conditional modes, Besag 1986; analysis by synthesis, Schroeder & Atal
-    1985).  Rows do not depend on one another.
+    rounding may make of it (iterated conditional modes, Besag 1986; analysis by synthesis,
+    Schroeder & Atal 1985).  Rows do not depend on one another.
 
     Args:
         x: features ``[B, N]``.
@@ -81,6 +81,8 @@ def _swept(
     candidates: int,
     bound: OwnBound | None,
 ) -> Tensor:
+    # What rounds is of the size of the features, however small the error.
+    size = torch.linalg.vector_norm(x, dim=1)
     for _ in range(sweeps):
         start = list(columns)
         # Summed anew in every sweep, so that rounding does not add up.
@@ -96,7 +98,9 @@ def _swept(
                 bound.enter(q // tables.num_levels, columns)
             tried = min(candidates - 1, len(book.hidden) - 1)
             if tried > 0:
-                columns[q], state = _stepped(columns[q], state, book, tables.weight, tried, bound)
+                columns[q], state = _stepped(
+                    columns[q], state, book, tables.weight, tried, bound, size
+                )
         # A sweep depends on its tokens alone: the next would change nothing either.
         if all(torch.equal(was, now) for was, now in zip(start, columns, strict=True)):
             break
@@ -113,6 +117,7 @@ def _stepped(
     weight: Tensor,
     tried: int,
     bound: OwnBound | None,
+    size: Tensor,
 ) -> tuple[Tensor, _State]:
     """One quantizer's tokens ``[B]`` after a visit; hidden layer, target and error follow them."""
     before, target, error = state
@@ -129,8 +134,9 @@ def _stepped(
     if bound is not None:
         squared.masked_fill_(bound.refused(book, present, others), torch.inf)
     least, best = squared.min(1)
-    worth_taking = 1.0 - _LEAST_GAIN * torch.finfo(error.dtype).eps
-    better = (least < worth_taking * error.square().sum(1))[:, None]
+    now = error.square().sum(1)
+    rounding = torch.finfo(error.dtype).eps * (now + size * now.sqrt())
+    better = (least < now - _LEAST_GAIN * rounding)[:, None]
     if bound is not None:
         bound.take(better, best)
     chosen = torch.where(better[:, 0], others[rows, best], present)
