@@ -82,7 +82,7 @@ def length_mask(
                 f"[batch, time, dim], got {lengths.dtype} {list(lengths.shape)} with places "
                 f"{list(lead)}; pass a mask instead"
             )
-        mask = torch.arange(lead[1], device=lengths.device) < lengths[:, None]
+        mask = torch.arange(lead[1], device=lengths.device) < lengths.unsqueeze(1)
     if mask is None:
         return None
     check_tensor("mask", mask)

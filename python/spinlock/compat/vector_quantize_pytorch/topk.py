@@ -76,8 +76,8 @@ def several_codes(
         loss = loss + orthogonal * layer.regularizers.orthogonal
     quantized = layer.project_out(spread.to(sequences.dtype)).view(rows.shape[0], count, -1)
     if mask is not None:
-        padding = layer.padding(sequences.flatten(0, 1))[:, None].expand_as(quantized)
-        quantized = torch.where(mask[:, None, None], quantized, padding)
+        padding = layer.padding(sequences.flatten(0, 1)).unsqueeze(1).expand_as(quantized)
+        quantized = torch.where(mask.view(-1, 1, 1), quantized, padding)
         indices = indices.where(mask.unsqueeze(1), -1)
     shaped = [each.view(batch, positions, count) for each in (indices, loss, squares)]
     restored = places.restore(quantized.view(batch, positions, count, -1))
